@@ -1,0 +1,73 @@
+"""Files that are whole or not there: written to a temporary name beside the target, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from edgecnn.errors import OutputNotWritable
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path | str) -> Iterator[BinaryIO]:
+    """A binary file that takes `path`'s place when the block ends well; otherwise what stood there stays, whole.
+
+    Raises OutputNotWritable for a missing or forbidden folder, a full disk or a failing one.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputNotWritable(_reason(path, error)) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_atomic(path: Path | str, data: bytes) -> None:
+    """`data` as the file `path`, all of it or nothing. Raises OutputNotWritable."""
+    with atomic_writer(path) as file:
+        file.write(data)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return f"{path} can't be written: there is no folder {path.parent}; make it first."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{path} can't be written: no permission for {path.parent}; choose another folder."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path} can't be written: the disk is full; free some space. What stood there before still stands."
+    if error.errno in (errno.EISDIR, errno.ENOTDIR):
+        return f"{path} can't be written: it, or a part of its path, is no such file or folder; choose another name."
+    return f"{path} can't be written ({error.strerror})."

@@ -1,0 +1,119 @@
+"""Every error that edgecnn raises on purpose, and the exit code that the command line gives it.
+
+    EdgecnnError
+    ├── CheckFailed               1   a check was made and fell short
+    │   ├── ParityFailed              the answers are not the source network's
+    │   ├── AccuracyFailed            accuracy is under what was asked for
+    │   └── BenchmarkInvalid          the timing can't be trusted
+    ├── UsageError                2   the request itself is wrong
+    │   └── RecipeError               a recipe that says something unknown or impossible
+    ├── InputRefused              3   something that was handed in is refused or missing
+    │   ├── InputMissing              no such file
+    │   ├── ArtifactRejected          not a whole, honest .edgecnn file
+    │   │   ├── ManifestRejected      its manifest breaks the rules
+    │   │   └── GraphRejected         its ONNX graph (or a bare .onnx) breaks the rules
+    │   ├── ImageRejected             not a picture that can be read
+    │   ├── DataRejected              a collection of images that can't be used
+    │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
+    │   └── SourceRejected            a network that can't be exported
+    ├── MissingHere               4   this machine lacks something
+    │   ├── ExtraMissing              an optional dependency; the message holds the pip line
+    │   ├── ProviderMissing           an execution provider or engine
+    │   ├── DownloadFailed            no network, or other bytes than promised
+    │   └── OutputNotWritable         no permission or no space; what stood there still stands
+    └── SomeFailed                5   some inputs of many failed, the rest were done
+
+A message is one sentence or two: what was found, what was wanted, what to do. 70 is a bug of ours, 130 an interrupt; neither is raised from here.
+"""
+
+from __future__ import annotations
+
+
+class EdgecnnError(Exception):
+    """The root: `except edgecnn.EdgecnnError` catches all that edgecnn raises on purpose."""
+
+    exit_code = 70
+
+
+class CheckFailed(EdgecnnError):
+    exit_code = 1
+
+
+class ParityFailed(CheckFailed):
+    pass
+
+
+class AccuracyFailed(CheckFailed):
+    pass
+
+
+class BenchmarkInvalid(CheckFailed):
+    pass
+
+
+class UsageError(EdgecnnError):
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    pass
+
+
+class InputRefused(EdgecnnError):
+    exit_code = 3
+
+
+class InputMissing(InputRefused):
+    pass
+
+
+class ArtifactRejected(InputRefused):
+    pass
+
+
+class ManifestRejected(ArtifactRejected):
+    pass
+
+
+class GraphRejected(ArtifactRejected):
+    pass
+
+
+class ImageRejected(InputRefused):
+    pass
+
+
+class DataRejected(InputRefused):
+    pass
+
+
+class CheckpointRejected(InputRefused):
+    pass
+
+
+class SourceRejected(InputRefused):
+    pass
+
+
+class MissingHere(EdgecnnError):
+    exit_code = 4
+
+
+class ExtraMissing(MissingHere):
+    pass
+
+
+class ProviderMissing(MissingHere):
+    pass
+
+
+class DownloadFailed(MissingHere):
+    pass
+
+
+class OutputNotWritable(MissingHere):
+    pass
+
+
+class SomeFailed(EdgecnnError):
+    exit_code = 5
