@@ -1,7 +1,8 @@
 """ResNet-8 of MLPerf Tiny (image classification, 32 x 32): a stem and three residual stacks of 16, 32 and 64 channels.
 
 After https://github.com/mlcommons/tiny, benchmark/training/image_classification/keras_model.py (`resnet_v1_eembc`).
-Two differences that change nothing it can learn: convolutions before a batch norm have no bias (the batch norm takes it away again), and stride-2 padding is symmetric.
+Two differences that change nothing it can learn: convolutions before a batch norm have no bias (the batch norm takes it
+away again), and stride-2 padding is symmetric.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgecnn.train.nets._layers import initialise
+from edgecnn.train.nets._layers import check_positive, initialise
 
 
 class Stack(nn.Module):
@@ -57,4 +58,5 @@ def build(*, num_classes: int, in_channels: int, input_size: tuple[int, int], wi
     with 10 classes 77,946 trainable parameters; the 78,666 of its Keras summary also count 240 biases before
     batch norms and 480 running statistics.
     """
+    check_positive("resnet8", width=width)
     return ResNet8(num_classes=num_classes, in_channels=in_channels, width=width)
