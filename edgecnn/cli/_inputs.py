@@ -1,0 +1,114 @@
+"""What `edgecnn run` was given, one input at a time: images, folders of them, arrays, standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.errors import EdgecnnError, ImageRejected, InputMissing
+
+MAX_ENCODED_BYTES = 600_000_000
+"""More than any image of 64 megapixels needs, uncompressed and with 16 bits a channel."""
+
+
+class Input(NamedTuple):
+    """One input, not yet read. read: gives an image's source, or where `ready` the network's float32 input (1, channels, height, width),
+    and raises what keeps it from being used; title: what messages call it."""
+
+    name: str
+    read: Callable[[], Any]
+    ready: bool = False
+    title: str = ""
+
+
+def find_inputs(arguments: Sequence[str]) -> Iterator[Input]:
+    """Each input, in order; what can't be used is among them, and its `read` says why. Nothing is kept in memory."""
+    for argument in arguments:
+        for item in _find(argument):
+            yield item if item.title else item._replace(title=item.name)
+
+
+def _find(argument: str) -> Iterator[Input]:
+    if argument == "-":
+        yield Input("-", _read_stdin, title="standard input")
+    elif os.path.isdir(argument):
+        yield from _in_folder(argument)
+    elif argument.lower().endswith(".npy"):
+        yield from _in_array(argument)
+    else:
+        yield Input(argument, partial(Path, argument))
+
+
+def _fail(error: EdgecnnError) -> NoReturn:
+    raise error
+
+
+def _read_stdin() -> bytes:
+    data = sys.stdin.buffer.read(MAX_ENCODED_BYTES + 1) if sys.stdin is not None else b""
+    if not data:
+        raise ImageRejected("standard input is empty; an encoded image was wanted there.")
+    if len(data) > MAX_ENCODED_BYTES:
+        raise ImageRejected("standard input holds more than 600 MB, which no image of 64 megapixels does; send one image.")
+    return data
+
+
+def _in_folder(folder: str) -> Iterator[Input]:
+    from edgecnn.data._classes import IMAGE_SUFFIXES, is_image
+
+    failures: list[OSError] = []
+    found = False
+    for parent, folders, files in os.walk(folder, onerror=failures.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(filter(is_image, files)):
+            found = True
+            path = os.path.join(parent, name)
+            yield Input(path, partial(Path, path))
+    for failure in failures:
+        found = True
+        yield Input(str(failure.filename), partial(_fail, ImageRejected(f"{failure.filename} can't be looked into ({failure.strerror}).")))
+    if not found:
+        yield Input(folder, partial(_fail, ImageRejected(f"{folder} holds no images; looked for were {', '.join(IMAGE_SUFFIXES)}.")))
+
+
+def _in_array(path: str) -> Iterator[Input]:
+    try:
+        array = _open_array(path)
+    except EdgecnnError as error:
+        yield Input(path, partial(_fail, error))
+        return
+    if array.dtype == np.float32:
+        for i in range(len(array)):
+            yield Input(f"{path}[{i}]", partial(_copy, array, slice(i, i + 1)), ready=True)
+    elif array.ndim == 4:
+        for i in range(len(array)):
+            yield Input(f"{path}[{i}]", partial(_copy, array, i))
+    else:
+        yield Input(path, partial(_copy, array, ...))
+
+
+def _copy(array: NDArray[Any], part: Any) -> NDArray[Any]:
+    return np.array(array[part])
+
+
+def _open_array(path: str) -> NDArray[Any]:
+    """The array, mapped rather than read. Raises InputMissing or ImageRejected."""
+    wanted = "uint8 pixels (height, width), (height, width, 3) or (n, height, width, channels), or float32 (n, channels, height, width)"
+    try:
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise InputMissing(f"{path} doesn't exist.") from None
+    except (OSError, ValueError, TypeError, KeyError, SyntaxError, OverflowError, EOFError, MemoryError, RecursionError) as error:
+        # a header that was tampered with makes numpy raise any of these
+        reason = " ".join(str(error).split())[:200]
+        raise ImageRejected(f"{path} is no .npy file that can be read ({reason}); {wanted} were wanted.") from None
+    good = (array.dtype == np.uint8 and array.ndim in (2, 3, 4)) or (array.dtype == np.float32 and array.ndim == 4)
+    if not good or not array.size:
+        raise ImageRejected(f"{path} is {array.dtype} of shape {list(array.shape)}; {wanted} were wanted.")
+    return array

@@ -1,0 +1,90 @@
+"""What the commands share: options that several have, and how results reach standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgecnn.errors import ExtraMissing, OutputNotWritable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def artifact_argument(function: F) -> F:
+    """FILE, an artifact, as the parameter `file`."""
+    return click.argument("file", type=click.Path(path_type=Path))(function)
+
+
+def json_option(function: F) -> F:
+    """--json, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the same facts as JSON, for programs.")(function)
+
+
+def threads_option(function: F) -> F:
+    """--threads N, as the parameter `threads`; the engine refuses a number that this process may not use, naming the one that it may."""
+    return click.option("--threads", type=int, metavar="N", help="CPU threads, e.g. 1.  [default: all that this process may use]")(function)
+
+
+@contextmanager
+def require_extra(extra: str) -> Iterator[None]:
+    """Around imports that need an extra: `with require_extra("export"): from edgecnn.build import ...`.
+
+    A package that isn't installed becomes ExtraMissing with the pip line. `main` does the same for any command, guessing the extra from the
+    package; this names it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "edgecnn":
+            raise
+        raise extra_missing(error.name or "a package", extra) from error
+
+
+def extra_missing(package: str, extra: str) -> ExtraMissing:
+    """The one sentence for a package that an extra brings."""
+    return ExtraMissing(f"{package} isn't installed, and this needs it; run: pip install 'edgecnn[{extra}]'")
+
+
+def put(line: str) -> None:
+    """One line on standard output, at once, so that a reader behind a pipe sees each as it comes.
+
+    Raises OutputNotWritable where it can't be written, e.g. on a full disk; a pipe that was closed stays a BrokenPipeError.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputNotWritable(f"standard output can't be written ({error.strerror}); send it elsewhere.") from error
+
+
+def put_json(value: Any) -> None:
+    """One line of JSON on standard output, plain ASCII, so that every terminal, locale and file name will do."""
+    put(json.dumps(value, allow_nan=False))
+
+
+def note(message: str) -> None:
+    """One line on standard error: "edgecnn: ..."."""
+    print(f"edgecnn: {shown(message)}", file=sys.stderr, flush=True)
+
+
+def shown(text: str) -> str:
+    """`text` with control characters and broken encodings spelled out, so that no file name can act on the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), indent: str = "") -> Iterator[str]:
+    """Rows of cells as aligned lines, two spaces between columns; the columns numbered in `right` are flush right. Rows may differ in length."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for place, cell in enumerate(row):
+            widths[place] = max(widths.get(place, 0), len(cell))
+    for row in rows:
+        cells = (cell.rjust(widths[place]) if place in right else cell.ljust(widths[place]) for place, cell in enumerate(row))
+        yield (indent + "  ".join(cells)).rstrip()

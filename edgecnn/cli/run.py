@@ -1,0 +1,129 @@
+"""Classify images with an artifact: files, folders, arrays or standard input."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgecnn.cli._options import artifact_argument, json_option, note, put, put_json, shown, threads_option
+from edgecnn.errors import EdgecnnError, InputRefused, SomeFailed, UsageError
+
+if TYPE_CHECKING:
+    from edgecnn.cli._inputs import Input
+    from edgecnn.device.classify import Prediction
+    from edgecnn.device.model import Model
+
+_WIDEST = 60
+"""Characters of an input's name that the first column leaves room for."""
+
+
+@click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
+@artifact_argument
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K best labels of each input, e.g. 3.  [default: 1; with --json 5]")
+@json_option
+@threads_option
+def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool, threads: int | None) -> None:
+    """Say what the model in FILE sees in each INPUT, a line each: the input, its label, the score.
+
+    \b
+    An INPUT is
+      an image      of any common format
+      a folder      all images in it and below, sorted
+      an .npy file  uint8 pixels (height, width), (height, width, 3) or a batch of them
+                    (n, height, width, channels), in RGB; or float32 model inputs
+                    (n, channels, height, width), already normalized
+      -             one image on standard input
+
+    A multi-label model shows all labels over their thresholds, or "none"; --top adds the next best in brackets. An input that can't be read is
+    one line on standard error (with --json on standard output), the others go on, and the exit code is 5; it is 3 when there was none to go on with.
+    """
+    gc.disable()  # nothing of the start-up is garbage; looking for it takes a tenth of a short run
+    from edgecnn.cli._inputs import find_inputs
+    from edgecnn.device.model import open_model, unvalidated_notice
+
+    model = open_model(file, threads=threads)
+    gc.freeze()
+    gc.enable()
+    notice = unvalidated_notice(file, model.manifest)
+    if notice:
+        note(notice)
+    failed = _Failures(as_json=as_json)
+    show = _JsonLines(top) if as_json else _TextLines(model, top, inputs)
+    for item in find_inputs(inputs):
+        try:
+            show(_predict(model, item, show.top_k))
+        except (InputRefused, UsageError) as error:
+            failed.add(item.name, error)
+        else:
+            failed.done += 1
+    failed.conclude()
+
+
+def _predict(model: Model, item: Input, top_k: int) -> Prediction:
+    source = item.read()
+    if item.ready:
+        return model.predict_input(source, top_k=top_k, name=item.name)
+    found = model.predict(source, top_k=top_k, name=item.title)
+    return found if item.title == item.name else dataclasses.replace(found, input=item.name)
+
+
+class _Failures:
+    """Inputs that could not be used: a line each as they come, and what the exit code says of them in the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json, self.done, self.failed = as_json, 0, 0
+
+    def add(self, name: str, error: EdgecnnError) -> None:
+        self.failed += 1
+        if self.as_json:
+            put_json({"schema": 1, "input": name, "error": str(error)})
+        else:
+            note(str(error))
+
+    def conclude(self) -> None:
+        """Raises SomeFailed where others were done, else ends with an InputRefused's exit code."""
+        if not self.failed:
+            return
+        if self.done:
+            raise SomeFailed(f"{self.failed} of {self.failed + self.done} inputs could not be used, the rest were done.")
+        click.get_current_context().exit(InputRefused.exit_code)
+
+
+class _JsonLines:
+    def __init__(self, top: int | None) -> None:
+        self.top_k = top or 5
+
+    def __call__(self, prediction: Prediction) -> None:
+        put_json(prediction.to_json_dict())
+
+
+class _TextLines:
+    """Aligned lines: input, label, score, and further labels with their scores."""
+
+    def __init__(self, model: Model, top: int | None, inputs: Sequence[str]) -> None:
+        from edgecnn.cli._inputs import find_inputs
+
+        labels = model.spec.labels
+        self.multi_label = model.spec.task == "multi-label"
+        self.top = top or 0
+        # a line must show every label that holds, so a multi-label model is asked for all
+        self.top_k = len(labels) if self.multi_label else top or 1
+        self.label_width = min(_WIDEST, max(map(len, labels)))
+        self.input_width = min(_WIDEST, max((len(shown(item.name)) for item in find_inputs(inputs)), default=0))
+
+    def __call__(self, prediction: Prediction) -> None:
+        cells = [self._cell(entry.label, entry.score) for entry in prediction.top[: max(1, self.top)]]
+        if self.multi_label:
+            held = len(prediction.labels)
+            cells = [self._cell(entry.label, entry.score) for entry in prediction.top[:held]] or ["none".ljust(self.label_width)]
+            cells += [f"({entry.label} {entry.score:.3f})" for entry in prediction.top[held : self.top]]
+        put("  ".join([shown(prediction.input or "").ljust(self.input_width), *cells]).rstrip())
+
+    def _cell(self, label: str, score: float) -> str:
+        return f"{label.ljust(self.label_width)}  {score:.3f}"

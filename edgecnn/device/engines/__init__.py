@@ -1,0 +1,73 @@
+"""Inference engines, one a file, behind one small protocol. The file's name is the engine's name.
+
+Each module has `available() -> bool` and `open_graph(model, *, threads=None, optimize=True, provider=None) -> Engine`,
+and imports its runtime only inside those.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+
+from edgecnn.artifact.codec import suggestion
+from edgecnn.errors import UsageError
+
+
+class TensorInfo(NamedTuple):
+    """A tensor at the graph's edge: its name, its dtype as numpy spells it, and its shape, with a name or None for an open axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+class Engine(Protocol):
+    """A loaded graph, ready to run. One thread at a time may use it.
+
+    provider: the execution provider that was really loaded; threads: how many it computes with.
+    """
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """All outputs, in the order of `outputs`, for arrays named as `inputs`. Raises UsageError where they don't fit the graph."""
+        ...
+
+    def run_one(self, x: NDArray[Any]) -> NDArray[Any]:
+        """The one output for the one input, on the shortest way; the result is the caller's own. Raises UsageError as `run` does."""
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """The engines' names, found without importing them."""
+    import pkgutil
+
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def open_graph(model: bytes | Path, *, engine: str = "ort", threads: int | None = None, optimize: bool = True, provider: str | None = None) -> Engine:
+    """An ONNX graph (its bytes, or a file) loaded into the named engine.
+
+    threads: at most what this process may use, which is the default; optimize: False runs the graph exactly as it stands, for references;
+    provider: the engine's execution provider, its CPU one by default.
+    Raises UsageError, GraphRejected, InputMissing or ProviderMissing.
+    """
+    try:
+        module: Any = importlib.import_module(f"{__name__}.{engine}")
+    except ModuleNotFoundError:
+        if engine in names():
+            raise
+        raise UsageError(f"there is no engine {engine!r}{suggestion(engine, names())}; the engines are {', '.join(names())}.") from None
+    opened: Engine = module.open_graph(model, threads=threads, optimize=optimize, provider=provider)
+    return opened

@@ -1,0 +1,170 @@
+"""Facts about this machine: the cores this process may use, what its CPU can do, memory, temperature."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_ROOT = Path("/")
+
+# the extensions that decide how fast, or how exactly, a CNN runs; x86 names and Arm names as /proc/cpuinfo spells them
+_ISA_X86 = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
+_ISA_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
+_X86 = ("x86_64", "amd64", "i386", "i686")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostFacts:
+    """This machine, as far as it can be read; what can't be is None.
+
+    system, machine: as `uname` says; processor: the CPU's own name; isa, cores, memory_bytes, temperature_c: see the functions of these names;
+    cores_online: all cores of the machine.
+    """
+
+    system: str
+    machine: str
+    processor: str | None
+    isa: tuple[str, ...]
+    cores: int
+    cores_online: int
+    memory_bytes: int | None
+    temperature_c: float | None
+    python: str
+
+
+def describe() -> HostFacts:
+    """The facts at this moment. Raises nothing: what can't be read is None."""
+    return HostFacts(
+        system=platform.system(),
+        machine=platform.machine(),
+        processor=_cpuinfo(_ROOT).get("model name"),
+        isa=isa(),
+        cores=available_cores(),
+        cores_online=os.cpu_count() or 1,
+        memory_bytes=memory_bytes(),
+        temperature_c=temperature_c(),
+        python=platform.python_version(),
+    )
+
+
+def available_cores(*, root: Path = _ROOT) -> int:
+    """How many cores this process may keep busy, at least 1: its affinity, or its cgroup's CPU quota (v1 or v2, rounded down) where that is less."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        cores = os.cpu_count() or 1
+    quota = _cpu_quota(root)
+    return max(1, cores if quota is None else min(cores, int(quota)))
+
+
+def isa(*, root: Path = _ROOT) -> tuple[str, ...]:
+    """The CPU's extensions that matter to inference, e.g. ("avx2", "avx512_vnni"); empty where /proc/cpuinfo tells none."""
+    facts = _cpuinfo(root)
+    flags = frozenset(facts.get("flags", facts.get("Features", "")).split())
+    return tuple(name for name in (*_ISA_X86, *_ISA_ARM) if name in flags)
+
+
+def is_x86() -> bool:
+    """Whether this is an x86 CPU."""
+    return os.name == "nt" or os.uname().machine.lower() in _X86
+
+
+def has_vnni(*, root: Path = _ROOT) -> bool:
+    """Whether an x86 CPU adds int8 products in 32 bits (VNNI). Without it U8S8 products saturate at 16 bits, and answers change."""
+    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(isa(root=root))
+
+
+def memory_bytes(*, root: Path = _ROOT) -> int | None:
+    """The machine's memory, or the cgroup's limit where that is lower; None where unknown."""
+    found = [_meminfo(root), *_limits(root, "memory", "memory.limit_in_bytes"), *_limits(root, "", "memory.max")]
+    known = [value for value in found if value is not None]
+    return min(known, default=None)
+
+
+def temperature_c(*, root: Path = _ROOT) -> float | None:
+    """The hottest thermal zone in degrees Celsius; None where no sensor can be read."""
+    readings = [_number(_text(zone / "temp")) for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*"))]
+    return max((value / 1000 for value in readings if value is not None), default=None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=2)
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo; reading all of a large machine's would take milliseconds."""
+    try:
+        with open(root / "proc/cpuinfo", errors="replace") as file:
+            block = file.read(16_384).split("\n\n", 1)[0]
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+
+
+def _meminfo(root: Path) -> int | None:
+    for line in _text(root / "proc/meminfo").splitlines():
+        if line.startswith("MemTotal:"):
+            kib = _number(line.split()[1])
+            return None if kib is None else kib * 1024
+    return None
+
+
+def _cpu_quota(root: Path) -> float | None:
+    """The tightest CPU quota, in cores, of this process's cgroup and those above it."""
+    pairs = [(_text(folder / "cpu.max").split() or [""])[:2] for folder in _folders(root, "")]
+    pairs += [[_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")] for folder in _folders(root, "cpu")]
+    numbers = [tuple(_number(word) or 0 for word in pair) for pair in pairs if len(pair) == 2]
+    # "max" in v2 and -1 in v1 mean no quota
+    return min((quota / period for quota, period in numbers if quota > 0 and period > 0), default=None)
+
+
+def _limits(root: Path, controller: str, file: str) -> Iterator[int | None]:
+    return (_number(_text(folder / file)) for folder in _folders(root, controller))
+
+
+def _folders(root: Path, controller: str) -> Iterator[Path]:
+    """This process's cgroup folder for a v1 controller ("" is v2) and every one above it that is mounted here."""
+    group = _group(root, controller)
+    if group is None:
+        return
+    for mount_root, mount_point in _mounts(root, controller):
+        # in a container the group's path may lie outside what is mounted: then the mount itself is the group
+        inside = group[len(mount_root) :] if group.startswith(mount_root) else ""
+        folder = mount_point / inside.strip("/")
+        yield from (folder, *folder.parents[: len(folder.parts) - len(mount_point.parts)])
+
+
+def _group(root: Path, controller: str) -> str | None:
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if (controller in controllers.split(",")) if controller else not controllers:
+            return path
+    return None
+
+
+def _mounts(root: Path, controller: str) -> Iterator[tuple[str, Path]]:
+    """(root within the hierarchy, mount point) of each mount of the controller's hierarchy, from /proc/self/mountinfo (see proc(5))."""
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(), right.split()
+        if len(fields) < 5 or len(kind) < 3:
+            continue
+        fits = kind[0] == "cgroup" and controller in kind[2].split(",") if controller else kind[0] == "cgroup2"
+        if fits:
+            yield fields[3].rstrip("/"), root / fields[4].lstrip("/")

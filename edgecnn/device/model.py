@@ -1,0 +1,122 @@
+"""An artifact, opened and ready: `edgecnn.load("x.edgecnn").predict("cat.jpg")`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.manifest import Manifest
+from edgecnn.artifact.spec import ModelSpec
+from edgecnn.device.classify import Milliseconds, Prediction, predictions
+from edgecnn.device.image import Source, normalize, open_image, to_uint8
+from edgecnn.device.session import Session, open_session
+
+_ROUND = 32
+"""Images that `predict_batch` holds decoded at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A classifier from an artifact. One thread at a time may use it."""
+
+    manifest: Manifest
+    session: Session
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is: task, labels, tensors, preprocessing."""
+        return self.manifest.spec
+
+    def predict(self, source: Source, *, top_k: int = 5, name: str | None = None) -> Prediction:
+        """What the model says of one image.
+
+        source: a path, encoded bytes, uint8 pixels (height, width) or (height, width, 3) in RGB, or a Pillow image; name: what to call it in
+        the Prediction and in messages, by default its path. Raises InputMissing or ImageRejected for what can't be read.
+        """
+        name = name or _name(source)
+        x, decode, preprocess = self._prepare(source, name)
+        return self._classify(x, [name], [(decode, preprocess)], top_k)[0]
+
+    def predict_batch(self, sources: Iterable[Source], *, top_k: int = 5) -> list[Prediction]:
+        """`predict` for each source, in order, several at a time where the model's batch allows; the first that can't be read raises.
+
+        Each one's inference time is its share of its round's.
+        """
+        return [prediction for some in _rounds(sources) for prediction in self._predict_round(some, top_k)]
+
+    def predict_input(self, x: NDArray[np.float32], *, top_k: int = 5, name: str | None = None) -> Prediction:
+        """What the model says of one ready input, float32 (1, channels, height, width). Raises UsageError as `logits` does."""
+        return self._classify(x, [name], [(0, 0)], top_k)[0]
+
+    def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 (n, channels, height, width), normalized as the spec says -> float32 (n, labels). Raises UsageError for anything else."""
+        return self.session.logits(x)
+
+    def _predict_round(self, sources: list[Source], top_k: int) -> list[Prediction]:
+        names = [_name(source) for source in sources]
+        prepared = [self._prepare(source, name) for source, name in zip(sources, names, strict=True)]
+        inputs = np.concatenate([x for x, _, _ in prepared])
+        return self._classify(inputs, names, [(decode, preprocess) for _, decode, preprocess in prepared], top_k)
+
+    def _prepare(self, source: Source, name: str | None) -> tuple[NDArray[np.float32], int, int]:
+        """The input (1, channels, height, width), and the nanoseconds of decoding and of the rest."""
+        pre = self.spec.preprocess
+        start = perf_counter_ns()
+        image = open_image(source, name=name)
+        decoded = perf_counter_ns()
+        x = normalize(to_uint8(image, pre, name=name), pre)[np.newaxis]
+        return x, decoded - start, perf_counter_ns() - decoded
+
+    def _classify(self, x: NDArray[np.float32], names: list[str | None], spent: list[tuple[int, int]], top_k: int) -> list[Prediction]:
+        start = perf_counter_ns()
+        logits = self.session.logits(x)
+        inference = (perf_counter_ns() - start) / len(x) / 1e6
+        ms = tuple(Milliseconds(decode=decode / 1e6, preprocess=preprocess / 1e6, inference=inference) for decode, preprocess in spent)
+        return predictions(logits, self.spec, inputs=tuple(names), ms=ms, top_k=top_k)
+
+
+def load(path: Path | str, *, threads: int | None = None) -> Model:
+    """Open an artifact: its structure, manifest and graph are verified first.
+
+    threads: at most what this process may use, which is the default. An artifact that was packed without proof of its answers is loaded with a
+    warning in the log "edgecnn" (standard error, unless logging is configured otherwise).
+    Raises InputMissing, ArtifactRejected, UsageError for threads, or MissingHere.
+    """
+    model = open_model(path, threads=threads)
+    notice = unvalidated_notice(path, model.manifest)
+    if notice:
+        import logging
+
+        logging.getLogger("edgecnn").warning(notice)
+    return model
+
+
+def open_model(path: Path | str, *, threads: int | None = None) -> Model:
+    """`load` for callers that give the notice of an unvalidated artifact themselves."""
+    with open_bundle(path) as bundle:
+        manifest = bundle.manifest
+        return Model(manifest=manifest, session=open_session(bundle.read("model.onnx"), manifest.spec, threads=threads))
+
+
+def unvalidated_notice(path: Path | str, manifest: Manifest) -> str | None:
+    """What to tell whoever uses an artifact whose answers were never proved to be its source network's; None for one that was validated."""
+    if manifest.validated:
+        return None
+    return f"{path} was packed by force: its answers were not proved to be the source network's; don't rely on them."
+
+
+def _name(source: Source) -> str | None:
+    return str(source) if isinstance(source, (str, Path)) else None
+
+
+def _rounds(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    waiting = iter(sources)
+    while some := list(islice(waiting, _ROUND)):
+        yield some
