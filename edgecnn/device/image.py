@@ -63,7 +63,9 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
 def _from_pixels(pixels: NDArray[Any], shown: str) -> Image.Image:
     good = pixels.dtype == np.uint8 and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3))) and pixels.size > 0
     if not good:
-        raise ImageRejected(f"{shown} is {pixels.dtype} of shape {list(pixels.shape)}; uint8 pixels (height, width) or (height, width, 3) were wanted.")
+        raise ImageRejected(
+            f"{shown} is {pixels.dtype} of shape {list(pixels.shape)}; uint8 pixels (height, width) or (height, width, 3) were wanted."
+        )
     if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
         raise ImageRejected(f"{shown} has {pixels.shape[1]} x {pixels.shape[0]} pixels, at most 64 megapixels are read; shrink it first.")
     return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels))
@@ -135,7 +137,7 @@ def normalization_table(pre: Preprocess) -> NDArray[np.float32]:
     """float32 (channels, 256): what each pixel value becomes, computed in float64 and rounded once."""
     pixels = np.arange(256, dtype=np.float64) * pre.rescale_factor
     mean, std = np.array(pre.image_mean)[:, None], np.array(pre.image_std)[:, None]
-    table = ((pixels[None, :] - mean) / std).astype(np.float32)
+    table: NDArray[np.float32] = ((pixels[None, :] - mean) / std).astype(np.float32)
     table.setflags(write=False)
     return table
 
