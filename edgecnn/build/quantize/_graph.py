@@ -13,9 +13,9 @@ import onnx
 import onnxruntime
 from onnx import ModelProto, NodeProto, numpy_helper, version_converter
 
+from edgecnn.build.chatter import log
+from edgecnn.build.onnx_io import parse, serialize
 from edgecnn.errors import SourceRejected
-
-LOGGER = logging.getLogger("edgecnn.build")
 
 
 def tools() -> dict[str, str]:
@@ -28,7 +28,7 @@ def load(model: bytes, *, opset: int = 0) -> ModelProto:
 
     Raises SourceRejected where it can't be brought to that opset.
     """
-    proto = onnx.load_model_from_string(model)
+    proto = parse(model)
     found = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
     if found < opset:
         try:
@@ -77,8 +77,7 @@ def finish(proto: ModelProto, original: ModelProto) -> bytes:
     _keep(proto.metadata_props, original.metadata_props)
     used = {node.domain for node in graph.node} | {"", "ai.onnx"}
     _keep(proto.opset_import, [entry for entry in proto.opset_import if entry.domain in used])
-    data: bytes = onnx.shape_inference.infer_shapes(proto).SerializeToString(deterministic=True)
-    return data
+    return serialize(onnx.shape_inference.infer_shapes(proto))
 
 
 def _keep(field: Any, entries: Iterable[Any]) -> None:
@@ -122,15 +121,15 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
 
 
 @contextlib.contextmanager
-def chatter_to_log() -> Iterator[None]:
+def root_log_aside() -> Iterator[None]:
     """onnxruntime's quantizers speak to the root logger: what they say goes to the logger "edgecnn.build" instead, as debugging talk."""
     root = logging.getLogger()
     keeper = logging.NullHandler()  # without any handler, logging.warning() would set one up on stderr for good
 
     def divert(record: logging.LogRecord) -> bool:
-        record.name, record.levelno, record.levelname = LOGGER.name, logging.DEBUG, "DEBUG"
-        if LOGGER.isEnabledFor(logging.DEBUG):
-            LOGGER.handle(record)
+        record.name, record.levelno, record.levelname = log.name, logging.DEBUG, "DEBUG"
+        if log.isEnabledFor(logging.DEBUG):
+            log.handle(record)
         return False
 
     root.addHandler(keeper)

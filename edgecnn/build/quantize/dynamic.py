@@ -13,7 +13,7 @@ import onnx
 
 from edgecnn.artifact.records import Scalar
 from edgecnn.build.quantize import Calibration, Quantized
-from edgecnn.build.quantize._graph import chatter_to_log, finish, import_tidily, load, tools
+from edgecnn.build.quantize._graph import finish, import_tidily, load, root_log_aside, tools
 from edgecnn.errors import SourceRejected
 
 NEEDS_CALIBRATION = False
@@ -37,7 +37,7 @@ def quantize(model: bytes, calibration: Calibration | None = None, *, per_channe
     if not chosen:
         note = "it has no Gemm or MatMul with constant weights, so nothing was quantized"
         return Quantized(model=finish(bare, original), configuration=configuration, tools=tools(), note=note)
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder, chatter_to_log():
+    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder, root_log_aside():
         target = Path(folder) / "dynamic.onnx"
         try:
             library.quantize_dynamic(

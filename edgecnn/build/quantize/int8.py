@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from edgecnn.artifact.records import Scalar
 from edgecnn.build.quantize import Calibration, Quantized
-from edgecnn.build.quantize._graph import attribute, chatter_to_log, constant, finish, import_tidily, load, tools
+from edgecnn.build.quantize._graph import attribute, constant, finish, import_tidily, load, root_log_aside, tools
 from edgecnn.build.quantize._ranges import minimum_maximum
 from edgecnn.errors import UsageError
 
@@ -78,7 +78,7 @@ def _insert_pairs(
             high = 1.0  # onnxruntime would take 1 as the scale, and round the next bias to whole weight scales
         as_data[name] = library.TensorData(lowest=np.array(low, dtype=np.float32), highest=np.array(high, dtype=np.float32))
     proto.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")  # else it would write the graph to disk to infer shapes again
-    with chatter_to_log():
+    with root_log_aside():
         quantizer = library.QDQQuantizer(
             proto,
             per_channel=per_channel,

@@ -6,7 +6,7 @@ import onnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.build.quantize._graph import chatter_to_log, in_order
+from edgecnn.build.quantize._graph import in_order, root_log_aside
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=4), max_size=30), st.randoms(use_true_random=False))
@@ -27,7 +27,7 @@ def test_nodes_in_order_are_left_in_it():
 
 
 def test_other_peoples_records_still_reach_their_handlers(caplog):
-    with caplog.at_level(logging.INFO), chatter_to_log():
+    with caplog.at_level(logging.INFO), root_log_aside():
         logging.getLogger("somebody").info("kept")
         logging.warning("diverted")
     assert [(record.name, record.message) for record in caplog.records] == [("somebody", "kept")]
