@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -33,7 +35,7 @@ class _Forward:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_MEMBER_BYTES + _BLOCK:
-            raise DataRejected(f"{self.where} holds a header or file larger than 64 MB; no image is that large, pack it again without it.")
+            raise DataRejected(f"{self.where} has a header of more than 64 MB, which no honest archive has; pack it again.")
         self.last = self.raw.read(size)
         self.position += len(self.last)
         return self.last
@@ -46,20 +48,54 @@ class _Forward:
         return self.position
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in the archive, to be read before the next member is asked for."""
+
+    name: str
+    size: int
+    path: Path
+    archive: tarfile.TarFile
+    info: tarfile.TarInfo
+
+    def read(self) -> bytes:
+        return b"".join(self.blocks(max(self.size, 1)))
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The content, `size` bytes at a time. Raises DataRejected where the archive ends too early."""
+        left = self.size
+        with _refusing(self.path):
+            file = self.archive.extractfile(self.info)
+            while file and left:
+                data = file.read(min(size, left))
+                if len(data) != min(size, left):
+                    raise DataRejected(f"{self.path} is cut short in {self.name[:80]!r}; fetch or pack it again.")
+                left -= len(data)
+                yield data
+
+
 def is_archive(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(SUFFIXES)
 
 
-def walk(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Each regular file's name and a function that reads it, to be called before the next is asked for; links and devices are skipped.
+def walk(path: Path, *, max_bytes: int = MAX_MEMBER_BYTES) -> Iterator[Member]:
+    """The regular files in the archive's order; links and devices are skipped.
 
-    Raises InputMissing, or DataRejected for an archive that is damaged or cut short, leaves its own folder, or has a member above 64 MB.
+    Raises InputMissing, or DataRejected for an archive that is damaged or cut short, leaves its own folder, or has a member above `max_bytes`.
     """
     with _refusing(path), path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         stream = gzip.GzipFile(fileobj=raw, mode="rb") if zipped else raw
-        yield from _members(_Forward(stream, path), path)  # type: ignore[arg-type]
+        yield from _members(_Forward(stream, path), path, max_bytes)  # type: ignore[arg-type]
+
+
+def first_names(path: Path) -> tuple[str, ...]:
+    """The names of the archive's first few files, none where it can't be read: a look at what it is."""
+    try:
+        return tuple(member.name for member in islice(walk(path, max_bytes=1 << 62), 3))
+    except (DataRejected, InputMissing):
+        return ()
 
 
 @contextmanager
@@ -72,35 +108,21 @@ def _refusing(path: Path) -> Iterator[None]:
         raise DataRejected(f"{path} is no whole .tar or .tar.gz ({error}); fetch or pack it again.") from None
 
 
-def _members(stream: _Forward, path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _members(stream: _Forward, path: Path, max_bytes: int) -> Iterator[Member]:
     archive = tarfile.TarFile(fileobj=stream, mode="r")  # type: ignore[arg-type]
-    while True:
-        member = archive.next()
-        if member is None:
-            break
+    while (info := archive.next()) is not None:
         archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header in memory
-        if member.size < 0:
-            raise DataRejected(f"{path} has a member of negative size, which no honest archive does; pack it again.")
-        if not member.isreg():
+        if info.size < 0:
+            raise DataRejected(f"{path} has a member of negative size, which no honest archive has; pack it again.")
+        if not info.isreg():
             continue
-        parts = [part for part in member.name.split("/") if part not in ("", ".")]
-        if ".." in parts or member.name.startswith("/"):
-            raise DataRejected(f"{path} has a member {member.name[:80]!r} outside its own folder; pack it again with plain names.")
-        if member.size > MAX_MEMBER_BYTES:
-            raise DataRejected(f"{path} has a member {member.name[:80]!r} of {member.size} bytes; no image is above 64 MB, pack it again without it.")
-        yield "/".join(parts), _reader(archive, member, path)
+        parts = [part for part in info.name.split("/") if part not in ("", ".")]
+        if ".." in parts or info.name.startswith("/"):
+            raise DataRejected(f"{path} has a member {info.name[:80]!r} outside its own folder; pack it again with plain names.")
+        if info.size > max_bytes:
+            limit = max_bytes // (1024 * 1024)
+            raise DataRejected(f"{path} has a member {info.name[:80]!r} of {info.size} bytes, at most {limit} MB are read; pack it again without it.")
+        yield Member("/".join(parts), info.size, path, archive, info)
     if stream.last != bytes(_BLOCK):  # tarfile takes a damaged header for the end
         raise DataRejected(f"{path} is damaged or cut short at byte {stream.position}; fetch or pack it again.")
     stream.read(_PADDING)  # to gzip's checksum
-
-
-def _reader(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Callable[[], bytes]:
-    def read() -> bytes:
-        with _refusing(path):
-            file = archive.extractfile(member)
-            data = file.read() if file else b""
-        if len(data) != member.size:
-            raise DataRejected(f"{path} is cut short in {member.name[:80]!r}; fetch or pack it again.")
-        return data
-
-    return read

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.data._archive import is_archive, walk
-from edgecnn.data._classes import LABELS_FILE, MAX_LABELS_BYTES, class_labels, is_image, label_lines
+from edgecnn.data._archive import first_names, is_archive, walk
+from edgecnn.data._classes import CIFAR_NAME, LABELS_FILE, MAX_LABELS_BYTES, class_labels, is_image, label_lines
 from edgecnn.data.collection import Collection, Item
 from edgecnn.errors import DataRejected
 
@@ -38,52 +38,45 @@ class TarCollection:
 
     def __iter__(self) -> Iterator[Item]:
         index = {label: (i,) for i, label in enumerate(self.labels)}
-        for name, read in walk(self.path):
-            if is_image(name):
-                inner = name[len(self.prefix) :]
-                yield Item(name=inner, source=read(), target=index[inner.split("/", 1)[0]] if self.labels else ())
+        for member in walk(self.path):
+            if is_image(member.name):
+                inner = member.name.removeprefix(self.prefix)
+                yield Item(name=inner, source=member.read(), target=index[inner.split("/", 1)[0]] if self.labels else ())
 
 
 def matches(path: Path) -> bool:
-    return is_archive(path)
+    return is_archive(path) and not any(map(CIFAR_NAME.search, first_names(path)))
 
 
 def read(path: Path, *, labels: tuple[str, ...] | None) -> Collection:
     """One pass over the headers, for the number of images and the classes. Raises InputMissing or DataRejected."""
     folders: set[str] = set()
-    listed: dict[str, bytes] = {}
+    listed: dict[str, tuple[str, ...]] = {}
     count = 0
-    for name, content in walk(path):
-        folder = name.rpartition("/")[0]
-        if is_image(name):
+    for member in walk(path):
+        folder, _, name = member.name.rpartition("/")
+        if is_image(member.name):
             count += 1
             folders.add(folder)
-        elif name.rpartition("/")[2] == LABELS_FILE:
-            listed[folder] = _bounded(content(), path)
-    prefix = _wrapper(folders)
-    own = listed.get(prefix.rstrip("/"))
+        elif name == LABELS_FILE and member.size <= MAX_LABELS_BYTES:
+            listed[folder] = label_lines(member.read(), where=f"{member.name} in {path}")
+    prefix = _wrapper(folders, labels or ())
     classes = {folder[len(prefix) :].split("/", 1)[0] for folder in folders}
-    if "" in classes:
-        if len(classes) > 1:
-            raise DataRejected(f"{path} has images beside its class folders; put each into a class, or leave out the folders.")
-        return TarCollection(path=path, labels=(), count=count, prefix=prefix)
-    named = label_lines(own, where=f"{LABELS_FILE} in {path}") if own is not None else None
-    return TarCollection(path=path, labels=class_labels(classes, given=labels, listed=named, where=path), count=count, prefix=prefix)
+    if "" not in classes:
+        own = listed.get(prefix.rstrip("/"))
+        return TarCollection(path=path, labels=class_labels(sorted(classes), given=labels, listed=own, where=path), count=count, prefix=prefix)
+    if len(classes) > 1:
+        raise DataRejected(f"{path} has images beside its class folders; put each into a class, or leave out the folders.")
+    return TarCollection(path=path, labels=(), count=count, prefix=prefix)
 
 
-def _bounded(data: bytes, path: Path) -> bytes:
-    if len(data) > MAX_LABELS_BYTES:
-        raise DataRejected(f"{LABELS_FILE} in {path} has {len(data)} bytes; one label a line was wanted.")
-    return data
-
-
-def _wrapper(folders: set[str]) -> str:
-    """The folders around everything, as "a/b/": those that all images share, less the last one where it is itself the only class."""
+def _wrapper(folders: set[str], known: tuple[str, ...]) -> str:
+    """The folders around everything, as "a/b/": those that all images share, up to one that is a known label or the only class."""
     prefix = ""
     while folders:
         inner = {folder[len(prefix) :] for folder in folders}
         first = {folder.split("/", 1)[0] for folder in inner}
-        if len(first) != 1 or not all("/" in folder for folder in inner):
+        if len(first) != 1 or first <= set(known) or not all("/" in folder for folder in inner):
             break
         prefix += first.pop() + "/"
     return prefix
