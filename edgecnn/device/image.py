@@ -40,11 +40,11 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's bomb warning comes below our own limit's check
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
-            image.load()
-            return ImageOps.exif_transpose(image) or image
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
+                image.load()
+                return ImageOps.exif_transpose(image) or image
     except FileNotFoundError:
         raise InputMissing(f"{shown} doesn't exist.") from None
     except IsADirectoryError:
@@ -73,12 +73,12 @@ def _from_pixels(pixels: NDArray[Any], shown: str) -> Image.Image:
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
     """To "RGB" or "L". 16-bit greys are scaled by 1/257 (65535 -> 255), floats taken as 0 to 255; transparency is laid over black."""
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):  # Pillow 10 has "I" where later ones have "I;16"
         values = np.asarray(image, dtype=np.float64)
-        if image.mode != "F" and values.size and values.max() > 255:
+        if image.mode != "F":
             values = values / 257.0
         image = Image.fromarray(np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
     return image if image.mode == mode else image.convert(mode)
@@ -104,7 +104,10 @@ def _fit(image: Image.Image, pre: Preprocess) -> Image.Image:
     ratios = (height / image.height, width / image.width)
     if pre.resize_mode == "shortest-edge":
         scale = max(ratios)
-        return _resize(image, (max(height, round(image.height * scale)), max(width, round(image.width * scale))), pre)
+        covering = max(height, round(image.height * scale)), max(width, round(image.width * scale))
+        if covering[0] * covering[1] > 2 * MAX_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels would have to grow to {covering[1]} x {covering[0]} first; crop it")
+        return _resize(image, covering, pre)
     scale = min(ratios)
     inner = _resize(image, (max(1, min(height, round(image.height * scale))), max(1, min(width, round(image.width * scale)))), pre)
     canvas = Image.new(inner.mode, (width, height))
