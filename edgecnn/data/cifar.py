@@ -110,13 +110,14 @@ def _contents(path: Path) -> tuple[dict[str, int], tuple[str, ...] | None]:
 
 
 def _class_bytes(path: Path, names: tuple[str, ...], sizes: dict[str, int]) -> int:
-    """1 for CIFAR-10's records, 2 for CIFAR-100's: whichever divides the sizes; the names decide where both do."""
-    fits = [heads for heads in (1, 2) if all(sizes[name] % (heads + PIXELS) == 0 for name in names)]
-    if not fits:
-        name = next((n for n in names if sizes[n] % (1 + PIXELS)), names[0])
-        raise DataRejected(f"{path}: {name} has {sizes[name]} bytes, no whole number of CIFAR-10's 3073 or CIFAR-100's 3074; fetch it again.")
-    by_name = 1 if any("batch" in name for name in names) else 2
-    return by_name if len(fits) == 2 else fits[0]
+    """1 for CIFAR-10's records, 2 for CIFAR-100's: as the names say (only CIFAR-10 has batches), else whichever divides the sizes."""
+    batches = any("batch" in name.rpartition("/")[2].lower() for name in names)
+    for heads in (1,) if batches else (2, 1):
+        if all(sizes[name] % (heads + PIXELS) == 0 for name in names):
+            return heads
+    name = next((name for name in names if sizes[name] % (1 + PIXELS)), names[0])
+    wanted = "CIFAR-10's 3073" if batches else "CIFAR-10's 3073 or CIFAR-100's 3074"
+    raise DataRejected(f"{path}: {name} has {sizes[name]} bytes, no whole number of records of {wanted} bytes; fetch it again.")
 
 
 def _chunks(path: Path, wanted: tuple[str, ...], heads: int) -> Iterator[tuple[str, Iterator[NDArray[np.uint8]]]]:
