@@ -1,4 +1,4 @@
-"""Classify images with an artifact: files, folders, arrays or standard input."""
+"""Classify images: files, folders, arrays or standard input."""
 
 from __future__ import annotations
 

@@ -1,0 +1,28 @@
+"""Show the spec, layers, costs and provenance of an artifact or .onnx."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgecnn.cli._options import artifact_argument, json_option, put, put_json
+
+
+@click.command(epilog="Example: edgecnn inspect resnet8-1.0.0.edgecnn")
+@artifact_argument
+@json_option
+def command(file: Path, as_json: bool) -> None:
+    """Show what FILE holds: an artifact, every byte of it verified, or a bare .onnx.
+
+    Layers come with output shapes, parameters, multiply-accumulates (MACs) for one image and bytes of weights. An artifact adds its spec and
+    preprocessing, the stages that made it with their largest difference from the source network, parity, tools and licences.
+    """
+    from edgecnn.cli._describe import ArtifactView, GraphView, View
+
+    view: View = GraphView.read(file) if file.suffix == ".onnx" else ArtifactView.read(file)
+    if as_json:
+        put_json(view.facts())
+    else:
+        for line in view.lines():
+            put(line)
