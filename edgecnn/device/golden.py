@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Golden:
     """What an artifact carries to check itself by.
 
-    originals: the images' encoded bytes by member name, in order: those of the first inputs; inputs: float32 (n, channels, height,
-    width); outputs, reference: float32 (n, labels), this graph's answers on the host and the network's that it was made from.
+    originals: (member name, encoded bytes) of the images golden/NN.png, which are those of the first inputs, in order;
+    inputs: float32 (n, channels, height, width); outputs, reference: float32 (n, labels), this graph's answers on the host and those of the
+    network that it was made from.
     """
 
     originals: tuple[tuple[str, bytes], ...]
@@ -36,7 +37,7 @@ def read_golden(bundle: Bundle) -> Golden:
     inputs = _read_array(bundle, "golden/inputs.npy", (spec.preprocess.depth, *spec.preprocess.input_size))
     outputs = _read_array(bundle, "golden/outputs.npy", (len(spec.labels),))
     reference = _read_array(bundle, "golden/reference.npy", (len(spec.labels),))
-    names = bundle.report().golden
+    names = tuple(name for name in bundle.names if name.startswith("golden/") and name.endswith(".png"))
     if not names or not len(inputs):
         raise ArtifactRejected(f"{bundle.path} holds no golden images or inputs, so nothing can be proved with it; export it again.")
     if not len(names) <= len(inputs) == len(outputs) == len(reference):

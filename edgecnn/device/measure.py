@@ -45,8 +45,9 @@ class Subject:
 class BenchReport:
     """The latencies of one subject, in the order in which they were taken; nothing is clipped.
 
-    load_ns: reading the file and opening the graph; first_ns: the first inference; samples_ns: each timed run after the warm-up;
-    interrupted: someone stopped it before it had enough. Figures and the verdict are derived.
+    load_ns: reading the file and opening the graph; first_ns: the first inference; process_peak_mib: the most memory that this process had
+    held when all subjects were warm, None where unknown; samples_ns: each timed run after the warm-up; interrupted: someone stopped it before
+    it had enough. Figures and the verdict are derived.
     """
 
     name: str
@@ -55,6 +56,7 @@ class BenchReport:
     threads: int
     load_ns: int | None
     first_ns: int | None
+    process_peak_mib: float | None
     warmup: int
     min_seconds: float
     min_runs: int
@@ -115,6 +117,7 @@ class BenchReport:
             "min_runs": self.min_runs,
             "load_ms": _milliseconds(self.load_ns),
             "first_ms": _milliseconds(self.first_ns),
+            "process_peak_mib": self.process_peak_mib,
             "runs": self.runs,
             "ms": {
                 "min": _milliseconds(ordered[0] if ordered else None),
@@ -159,20 +162,44 @@ def measure_all(
     if not (warmup >= 0 and 0 <= min_seconds < math.inf and min_runs >= 1):
         raise UsageError(f"{warmup} warm-up runs, {min_seconds:g} seconds and {min_runs} runs can't be measured; give at least 0, 0 and 1.")
     states = [_State(subject) for subject in subjects]
-    interrupted = False
+    interrupted, peak = False, None
     try:
         for state in states:
             state.warm_up(warmup, clock)
-        turn = 0
-        while (done := min(state.done(min_seconds, min_runs) for state in states)) < 1:
-            for offset in range(len(states)):
-                states[(turn + offset) % len(states)].burst(clock, settle=len(states) > 1)
-                if progress is not None:
-                    progress(done)
-            turn += 1
+        peak = peak_memory_mib()  # the samples to come are the measurement's own memory
+        _take_turns(states, min_seconds, min_runs, clock, progress)
     except KeyboardInterrupt:
         interrupted = True
-    return tuple(state.report(warmup, min_seconds, min_runs, interrupted) for state in states)
+    return tuple(
+        BenchReport(
+            name=state.subject.name,
+            batch=state.subject.batch,
+            provider=state.subject.provider,
+            threads=state.subject.threads,
+            load_ns=state.subject.load_ns,
+            first_ns=state.first,
+            process_peak_mib=peak,
+            warmup=warmup,
+            min_seconds=min_seconds,
+            min_runs=min_runs,
+            interrupted=interrupted and state.done(min_seconds, min_runs) < 1,
+            samples_ns=tuple(state.samples),
+        )
+        for state in states
+    )
+
+
+def _take_turns(
+    states: Sequence[_State], min_seconds: float, min_runs: int, clock: Callable[[], int], progress: Callable[[float], None] | None
+) -> None:
+    """Bursts in rotation until every subject has enough."""
+    turn = 0
+    while (done := min(state.done(min_seconds, min_runs) for state in states)) < 1:
+        for offset in range(len(states)):
+            states[(turn + offset) % len(states)].burst(clock, settle=len(states) > 1)
+            if progress is not None:
+                progress(done)
+        turn += 1
 
 
 class _State:
@@ -208,22 +235,6 @@ class _State:
         """Share of what was asked for, 1 or more when there is enough."""
         by_runs = len(self.samples) / min_runs
         return min(by_runs, self.total / (min_seconds * 1e9)) if min_seconds else by_runs
-
-    def report(self, warmup: int, min_seconds: float, min_runs: int, interrupted: bool) -> BenchReport:
-        subject = self.subject
-        return BenchReport(
-            name=subject.name,
-            batch=subject.batch,
-            provider=subject.provider,
-            threads=subject.threads,
-            load_ns=subject.load_ns,
-            first_ns=self.first,
-            warmup=warmup,
-            min_seconds=min_seconds,
-            min_runs=min_runs,
-            interrupted=interrupted and self.done(min_seconds, min_runs) < 1,
-            samples_ns=tuple(self.samples),
-        )
 
 
 def peak_memory_mib() -> float | None:

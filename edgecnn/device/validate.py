@@ -81,7 +81,7 @@ def check_golden(bundle: Bundle, *, threads: int | None = None, session: HasLogi
     if session is None:
         session = open_session(bundle.read("model.onnx"), manifest.spec, threads=threads)
     answers = session.logits(golden.inputs)
-    graph = next(member.sha256 for member in manifest.members if member.name == "model.onnx")
+    graph = manifest.member("model.onnx").sha256
 
     def against(name: str, expected: NDArray[np.float32], limits: ParityLimits, reference: str) -> Step:
         return _step(name, compare(expected, answers, limits, graph_sha256=graph, reference=reference, spec=manifest.spec))

@@ -11,12 +11,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 
-from edgecnn.device.measure import BenchReport, Subject, measure_all, peak_memory_mib
-from edgecnn.errors import UsageError
+from edgecnn.device import measure as module
+from edgecnn.device.engines import open_graph
+from edgecnn.device.measure import BenchReport, Subject, measure, measure_all, open_subject, peak_memory_mib
+from edgecnn.errors import ArtifactRejected, GraphRejected, InputMissing, UsageError
+from tests.fixtures.artifacts import color_artifact
+from tests.fixtures.graphs import color_classifier, one_node
 
 MS = 1_000_000
 
@@ -51,6 +57,7 @@ def _report(samples: list[int], **changes: object) -> BenchReport:
         threads=1,
         load_ns=5 * MS,
         first_ns=2 * MS,
+        process_peak_mib=64.0,
         warmup=0,
         min_seconds=0.0,
         min_runs=1,
@@ -81,6 +88,13 @@ def test_every_subject_gets_both_minima(min_runs: int, min_seconds: float, laten
         assert not report.interrupted
     if len(reports) == 1:  # every run is a sample, but for the first and the warm-up
         assert len(world.ran) == reports[0].runs + 1 + warmup
+
+
+def test_memory_is_read_when_all_are_warm_and_no_sample_is_kept_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    monkeypatch.setattr(module, "peak_memory_mib", lambda: float(len(world.ran)))
+    reports = measure_all([world.subject(name, lambda _: MS) for name in "ab"], warmup=4, min_seconds=0.0, min_runs=1, clock=world.clock)
+    assert [report.process_peak_mib for report in reports] == [10, 10]
 
 
 def test_several_subjects_take_turns_in_bursts() -> None:
@@ -202,3 +216,78 @@ def test_peak_memory_without_proc_comes_from_getrusage(monkeypatch: pytest.Monke
     peak = peak_memory_mib()
     assert peak is not None
     assert 5 < peak < 100_000
+
+
+@pytest.mark.parametrize(("batch", "images"), [(1, 1), (3, 3), ("batch", 1)])
+def test_an_artifact_is_timed_on_its_golden_inputs(tmp_path: Path, batch: int | str, images: int) -> None:
+    subject = open_subject(color_artifact(tmp_path / "colors.edgecnn", batch=batch), threads=1)
+    answers = subject.run()
+    assert isinstance(answers, np.ndarray)
+    assert answers.shape == (images, 3)
+    assert np.abs(answers).max() < 5  # of images: the mean of a channel lies between 0 and 1
+    assert (subject.batch, subject.provider, subject.threads) == (images, "CPUExecutionProvider", 1)
+    assert subject.load_ns is not None
+    assert subject.load_ns > 0
+
+
+@pytest.mark.parametrize("batch", [1, 4, "batch"])
+def test_a_bare_graph_is_timed_on_made_up_inputs(tmp_path: Path, batch: int | str) -> None:
+    path = tmp_path / "colors.ONNX"
+    path.write_bytes(color_classifier(batch=batch))
+    subject = open_subject(path, threads=1)
+    first, second = subject.run(), open_subject(path, threads=1).run()
+    assert isinstance(first, np.ndarray)
+    assert first.shape == (subject.batch, 3) == (4 if batch == 4 else 1, 3)
+    assert np.array_equal(first, np.asarray(second))  # the same input every time
+
+
+def test_a_graph_with_open_sizes_needs_them_fixed(tmp_path: Path) -> None:
+    path = tmp_path / "open.onnx"
+    path.write_bytes(one_node(shape=("batch", 3, "height", "width")))
+    with pytest.raises(UsageError, match="open beside the batch; export it with fixed sizes"):
+        open_subject(path)
+
+
+def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+    for name, error in (("gone.onnx", InputMissing), ("gone.edgecnn", InputMissing)):
+        with pytest.raises(error, match="gone"):
+            open_subject(tmp_path / name)
+    for name, refusal in (("bad.onnx", GraphRejected), ("bad.edgecnn", ArtifactRejected)):
+        (tmp_path / name).write_bytes(b"no network")
+        with pytest.raises(refusal):
+            open_subject(tmp_path / name)
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(GraphRejected, match="can't be read"):
+        open_subject(tmp_path / "folder.onnx")
+
+
+def test_an_open_graph_can_be_measured_by_itself() -> None:
+    engine = open_graph(color_classifier(batch="batch"), threads=1)
+    report = measure(engine, np.zeros((2, 3, 8, 8), dtype=np.float32), name="colors", min_seconds=0.0, min_runs=5)
+    assert report.runs >= 10  # at least one burst
+    assert min(report.samples_ns) > 0
+    assert (report.name, report.batch, report.interrupted) == ("colors", 2, False)
+
+
+def _two_by_two(kind: int) -> bytes:
+    """a, b -> a + b and a * b."""
+    edges = {name: helper.make_tensor_value_info(name, kind, (1, 4)) for name in ("a", "b", "sum", "product")}
+    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Mul", ["a", "b"], ["product"])]
+    graph = helper.make_graph(nodes, "two", [edges["a"], edges["b"]], [edges["sum"], edges["product"]])
+    model: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return model.SerializeToString()
+
+
+def test_a_graph_with_several_inputs_and_outputs_can_be_timed_too(tmp_path: Path) -> None:
+    path = tmp_path / "two.onnx"
+    path.write_bytes(_two_by_two(TensorProto.FLOAT))
+    answers = open_subject(path, threads=1).run()
+    assert isinstance(answers, tuple)
+    assert [answer.shape for answer in answers] == [(1, 4), (1, 4)]
+
+
+def test_an_input_of_an_unusual_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.onnx"
+    path.write_bytes(_two_by_two(TensorProto.INT64))
+    with pytest.raises(UsageError, match=r"input a of .*two\.onnx is int64"):
+        open_subject(path, threads=1)
