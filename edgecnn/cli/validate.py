@@ -1,0 +1,108 @@
+"""Check an artifact's golden answers here, step by step, and its accuracy on a collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgecnn.cli._options import artifact_argument, json_option, threads_option
+
+if TYPE_CHECKING:
+    from edgecnn.device.session import Session
+    from edgecnn.device.validate import AccuracyReport, GoldenReport
+
+
+@click.command(epilog="Example: edgecnn validate resnet8.edgecnn --data photos/test --min-accuracy 0.83")
+@artifact_argument
+@click.option("--data", type=click.Path(path_type=Path), help="Images with labels, to measure the accuracy on, e.g. photos/test.")
+@click.option("--min-accuracy", type=float, metavar="SHARE", help="Least accuracy on --data, between 0 and 1, e.g. 0.83.")
+@threads_option
+@json_option
+def command(file: Path, data: Path | None, min_accuracy: float | None, threads: int | None, as_json: bool) -> None:
+    """Check that FILE gives its golden answers on this machine, and how accurate it is.
+
+    Three steps are told apart: golden image to model input (exact), input to the host's outputs, input to the answers of the network that it
+    was made from; each within the limits that the manifest states. Exit code 1 when one falls short.
+    """
+    from edgecnn.artifact.bundle import open_bundle
+    from edgecnn.cli._options import note, put, put_json
+    from edgecnn.device.model import unvalidated_notice
+    from edgecnn.device.session import open_session
+    from edgecnn.device.validate import check_golden
+    from edgecnn.errors import UsageError
+
+    if min_accuracy is not None and not (data is not None and 0 <= min_accuracy <= 1):
+        raise UsageError(f"--min-accuracy {min_accuracy:g} needs --data and lies between 0 and 1, e.g. 0.83.")
+    with open_bundle(file) as bundle:
+        bundle.verify()
+        spec = bundle.manifest.spec
+        notice = unvalidated_notice(file, bundle.manifest)
+        if notice:
+            note(notice)
+        session = open_session(bundle.read("model.onnx"), spec, threads=threads)
+        golden = check_golden(bundle, session=session)
+    if not as_json:
+        put(f"{spec.name} {spec.version}, quantization {bundle.manifest.quantization}, {len(spec.labels)} labels")
+        for line in _golden_lines(golden):
+            put(line)
+    accuracy = _measure_accuracy(session, data) if data is not None else None
+    if as_json:
+        put_json(_facts(file, golden, accuracy))
+    elif accuracy is not None:
+        from edgecnn.cli._accuracy import accuracy_lines
+
+        for line in accuracy_lines(accuracy):
+            put(line)
+    _raise_failures(file, golden, accuracy, min_accuracy)
+
+
+def _measure_accuracy(session: Session, data: Path) -> AccuracyReport:
+    from edgecnn.cli._progress import progress_line
+    from edgecnn.data import open_collection
+    from edgecnn.device.validate import accuracy
+
+    spec = session.spec
+    collection = open_collection(data, labels=spec.labels)
+    with progress_line() as show:
+        return accuracy(session, collection, spec, lambda done, total: show(f"{done} of {total} images"), threads=session.engine.threads)
+
+
+def _golden_lines(report: GoldenReport) -> list[str]:
+    from edgecnn.cli._options import columns
+
+    rows = [("step", "samples", "largest difference", "limit", "result")]
+    for step in report.steps:
+        alike = f", {step.agreeing} of {step.samples} decide alike" if step.agreeing is not None else ""
+        rows.append((step.name, str(step.samples), f"{step.max_abs:.3g}", step.limit, ("pass" if step.passed else "FAIL") + alike))
+    lines = list(columns(rows, right=(1, 2)))
+    return lines + [f"FAIL {step.name}: {failure}" for step in report.steps for failure in step.failures]
+
+
+def _facts(file: Path, golden: GoldenReport, accuracy: AccuracyReport | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    facts: dict[str, Any] = {
+        "schema": 1,
+        "file": str(file),
+        "golden": {"passed": golden.passed, "steps": [{**asdict(step), "passed": step.passed} for step in golden.steps]},
+    }
+    if accuracy is not None:
+        facts["accuracy"] = {
+            **asdict(accuracy),
+            "top1": accuracy.top1,
+            "interval": accuracy.interval,
+            "per_label": [{**asdict(c), "precision": c.precision, "recall": c.recall, "f1": c.f1} for c in accuracy.per_label],
+        }
+    return facts
+
+
+def _raise_failures(file: Path, golden: GoldenReport, accuracy: AccuracyReport | None, min_accuracy: float | None) -> None:
+    from edgecnn.errors import AccuracyFailed, ParityFailed
+
+    failed = next((step for step in golden.steps if not step.passed), None)
+    if failed is not None:
+        raise ParityFailed(f"{file} falls short in the step {failed.name}: {failed.message}.")
+    if accuracy is not None and min_accuracy is not None and accuracy.top1 < min_accuracy:
+        raise AccuracyFailed(f"{file} decides {accuracy.top1:.2%} of {accuracy.count} images right, {min_accuracy:.2%} was wanted.")
