@@ -14,15 +14,8 @@ def names(collection):
 
 
 def test_other_files_hidden_files_and_empty_folders_are_passed_over(tmp_path):
-    extra = [
-        ("cat/notes.txt", b""),
-        ("cat/.hidden.png", b""),
-        (".git/x.png", b""),
-        ("docs/a.pdf", b""),
-        ("README.md", b""),
-        ("dog/.cache/x.png", b""),
-    ]
-    root = write_tree(tmp_path / "a", [*TREE, *extra])
+    others = ["cat/notes.txt", "cat/.hidden.png", ".git/x.png", "docs/a.pdf", "README.md", "dog/.cache/x.png"]
+    root = write_tree(tmp_path / "a", [*TREE, *((name, b"") for name in others)])
     collection = open_collection(root)
     assert collection.labels == ("cat", "dog", "emu")
     assert names(collection) == ["cat/1.png", "cat/2.png", "dog/1.png", "dog/more/2.PNG", "emu/1.png"]
@@ -47,6 +40,7 @@ def test_labels_txt_gives_the_order(tmp_path):
         (b"cat\ndog\ncat\nemu\n", "names cat twice"),
         (b"\n\n", "names no label"),
         (b"\xff\xfe", "no UTF-8"),
+        (b"x" * 1_000_001, "1 MB at most"),
         (b"cat\ndogs\nemu\n", "did you mean dogs"),
     ],
 )

@@ -1,4 +1,7 @@
-"""What every data format promises; a new file in edgecnn/data is tested here the moment it exists, and wants a maker in tests/fixtures/collections.py."""
+"""What every data format promises; a new file in edgecnn/data is tested here the moment it exists.
+
+It wants a maker in tests/fixtures/collections.py.
+"""
 
 from __future__ import annotations
 
