@@ -7,6 +7,7 @@ with "_" are no commands. Errors become exit codes here: see edgecnn/errors.py, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import re
@@ -105,9 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         code = 0  # the reader has what it wanted
         _let_go(sys.stdout)
-    except OSError as error:  # only the flush above can get here
-        _say(f"standard output can't be written ({error.strerror}); send it elsewhere.")
-        code = 4
+    except OSError as error:
+        code = _unwritable(error)
         _let_go(sys.stdout)
     if arguments is None:
         gc.freeze()  # the process ends: a last search for cycles in all that was imported would take a tenth of a short run
@@ -138,12 +138,21 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) and error.filename is None:
+            return _unwritable(error)  # files are written by artifact/files.py, which has its own error
         known = _as_missing(error)
         if known is not None:
             _say(str(known))
             return known.exit_code
         _report_bug(arguments)
         return _BUG
+
+
+def _unwritable(error: OSError) -> int:
+    from edgecnn.errors import OutputNotWritable
+
+    _say(f"standard output can't be written ({error.strerror}); send it elsewhere.")
+    return OutputNotWritable.exit_code
 
 
 def _usage(error: click.ClickException) -> str:
