@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from edgecnn.device.classify import Prediction
     from edgecnn.device.model import Model
 
-_WIDEST = 60
-"""Characters of an input's name that the first column leaves room for."""
+_WIDEST = 120
+"""Characters that a column leaves room for at most, so that one absurd name doesn't push all others away."""
 
 
 @click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
