@@ -1,4 +1,4 @@
-"""Small ONNX graphs with seeded random weights, built without torch."""
+"""What the quantizers' tests share: graphs, images, and the answers that onnxruntime gives."""
 
 from __future__ import annotations
 
@@ -10,74 +10,15 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+
+from tests.fixtures.onnx_nets import Net, residual
 
 Array = NDArray[np.float32]
-
-
-class Net:
-    """Adds one node after the other; each method returns the name of its output."""
-
-    def __init__(self, *, batch: int | str = 1, size: int = 16, opset: int = 18) -> None:
-        self.rng = np.random.default_rng(7)
-        self.batch, self.size, self.opset = batch, size, opset
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, values: Any, dtype: Any = np.float32) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
-        return name
-
-    def node(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        result = output or f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [result], name=f"n{len(self.nodes)}", **attributes))
-        return result
-
-    def conv(self, x: str, channels: tuple[int, int], *, kernel: int = 3, groups: int = 1) -> str:
-        into, out = channels
-        spread = (2 / (into // groups * kernel * kernel)) ** 0.5
-        weight = self.constant(self.rng.normal(0, spread, (out, into // groups, kernel, kernel)))
-        bias = self.constant(self.rng.normal(0, 0.3, out))
-        return self.node("Conv", x, weight, bias, kernel_shape=[kernel] * 2, pads=[kernel // 2] * 4, group=groups)
-
-    def linear(self, x: str, inputs: int, outputs: int, *, output: str | None = None) -> str:
-        weight = self.constant(self.rng.normal(0, inputs**-0.5, (outputs, inputs)))
-        return self.node("Gemm", x, weight, self.constant(self.rng.normal(0, 0.3, outputs)), transB=1, output=output)
-
-    def pooled(self, x: str) -> str:
-        mean = self.node("ReduceMean", x, self.constant([-2, -1], np.int64), keepdims=1)
-        return self.node("Flatten", mean)
-
-    def bytes(self, *, labels: int = 5) -> bytes:
-        """The graph whose last node's output is "logits"."""
-        shape = (self.batch, 3, self.size, self.size)
-        graph = helper.make_graph(
-            self.nodes,
-            "net",
-            [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, (self.batch, labels))],
-            self.constants,
-        )
-        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8, producer_name="tests")
-        helper.set_model_props(proto, {"name": "net"})
-        onnx.checker.check_model(proto, full_check=True)
-        return bytes(proto.SerializeToString())
 
 
 @pytest.fixture
 def net() -> Callable[..., Net]:
     return Net
-
-
-def residual(**options: Any) -> bytes:
-    """Convolutions (one depthwise), ReLU, ReLU6, an addition, a pooled head."""
-    make = Net(**options)
-    first = make.node("Relu", make.conv("input", (3, 16)))
-    second = make.node("Clip", make.conv(first, (16, 16), groups=16), make.constant(0), make.constant(6))
-    third = make.node("Relu", make.node("Add", make.conv(second, (16, 16), kernel=1), first))
-    make.linear(make.pooled(third), 16, 5, output="logits")
-    return make.bytes()
 
 
 @pytest.fixture

@@ -1,0 +1,318 @@
+"""From a network to an artifact: export, simplify, quantize, validate, pack. The only file that knows the order of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn import __version__
+from edgecnn.artifact.files import atomic_writer
+from edgecnn.artifact.graph import layers, read_graph
+from edgecnn.artifact.manifest import Manifest, Quantization, Report
+from edgecnn.artifact.pack import pack
+from edgecnn.artifact.records import ParityLimits, ParityReport, Scalar, Stage
+from edgecnn.artifact.spec import ModelSpec
+from edgecnn.build import chain, golden
+from edgecnn.build.chain import Accuracy, Link, Made
+from edgecnn.build.export import export_module
+from edgecnn.build.images import Given, Images, Unlabelled, batches, digest, open_images
+from edgecnn.build.metadata import stamp
+from edgecnn.build.quantize import needs_calibration
+from edgecnn.build.quantize import quantize as run_quantizer
+from edgecnn.build.simplify import simplify
+from edgecnn.build.source import Source, open_source
+from edgecnn.data.collection import Subset
+from edgecnn.device.classify import decide
+from edgecnn.device.parity import compare
+from edgecnn.device.session import open_session
+from edgecnn.device.validate import evaluate
+from edgecnn.errors import ParityFailed, SourceRejected, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+STAGES = ("export", "simplify", "quantize", "validate", "pack")
+ENOUGH_IMAGES = 300
+"""With fewer, 98 % agreement can hardly be told from 96 %: the 95 % interval of 294 in 300 is 95.7 to 99.1 %."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """What happens in a stage: it starts, it has done so many of so many images, it ends with its record where it changed the graph.
+
+    parity: at the end of "validate", what the graph is judged by.
+    """
+
+    stage: str
+    kind: Literal["start", "progress", "end"]
+    done: int = 0
+    total: int = 0
+    record: Stage | None = None
+    parity: ParityReport | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportResult:
+    """What was written. accuracy: of the source network and the artifact on validation images with labels, where those were given;
+    notes: what to know of it, a sentence each."""
+
+    path: Path
+    manifest: Manifest
+    report: Report
+    accuracy: Accuracy | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Options:
+    quantize: str
+    opset: int | None
+    float_limits: ParityLimits
+    decision_limits: ParityLimits
+    force: bool
+    tell: Callable[[Event], None] = field(repr=False)
+
+    @property
+    def limits(self) -> ParityLimits:
+        """Of the last graph: a float32 one is judged by its numbers, the others by their decisions."""
+        return self.float_limits if self.quantize == "none" else self.decision_limits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Task:
+    """What every stage looks at. answers: the network's to the golden candidates, float32 (n, labels)."""
+
+    network: Source
+    images: Images
+    answers: NDArray[np.float32]
+    options: _Options
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.network.spec
+
+
+def export(
+    source: torch.nn.Module | torch.export.ExportedProgram | str | Path,
+    spec: ModelSpec | None = None,
+    *,
+    output: Path | str,
+    quantize: str = "none",
+    calibration: Given | None = None,
+    validation: Given | None = None,
+    opset: int | None = None,
+    batch: int | str | None = None,
+    atol: float = 1e-5,
+    rtol: float = 1e-5,
+    min_agreement: float = 0.98,
+    licenses: Mapping[str, str] | None = None,
+    force: bool = False,
+    on_stage: Callable[[Event], None] | None = None,
+    **described: Any,
+) -> ExportResult:
+    """Export a network, prove that the graph still gives its answers, and write the artifact `output`.
+
+    source: an nn.Module (with its `spec`), a checkpoint of ours, package.module:callable, file.py:callable, a .pt2 or an .onnx; `described`
+    is what else `build.source.open_source` takes: name, version, sequence, labels, preprocess, weights, args, input_size, output_index, ...
+    quantize: none, dynamic, fp16 or int8, which needs calibration. calibration, validation: a Collection, or a path that
+    `data.open_collection` reads; no image may be in both. batch: a number (by default the spec's, or 1), or "dynamic" to leave it open.
+    atol, rtol: what float32 answers may differ by on the golden candidates, all of which are to be decided alike; min_agreement: the least
+    share of the validation images (for want of them the calibration images, else the candidates) that a quantized graph decides as the
+    network does. licenses: SPDX identifiers of "model" and "data". force: pack what falls short, marked so. on_stage: told of each stage.
+
+    Raises ParityFailed where it falls short; UsageError; the errors of open_source; DataRejected, InputMissing and ImageRejected for images;
+    OutputNotWritable. Nothing is written then.
+    """
+    options = _Options(
+        quantize=quantize,
+        opset=opset,
+        float_limits=_limits(atol=atol, rtol=rtol, min_agreement=1.0),
+        decision_limits=_limits(min_agreement=min_agreement),
+        force=force,
+        tell=on_stage or (lambda _: None),
+    )
+    if quantize != "none" and needs_calibration(quantize) and calibration is None:
+        raise UsageError(f"{quantize} needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
+    _check_writable(Path(output))
+    network = open_source(source, spec=spec, batch=batch, **described)
+    images = open_images(network.spec, calibration, validation)
+    if images.validation is not None:  # labels that don't fit are told before the work rather than after it
+        evaluate(network, Subset(whole=images.validation, positions=frozenset({0})), network.spec)
+    task = _Task(network=network, images=images, answers=_answers(network, images), options=options)
+
+    links = [_export(task)]
+    links.append(_simplify(task, links[-1]))
+    if quantize != "none":
+        links.append(_quantize(task, links[-1]))
+    links[-1], accuracy, notes = _validate(task, links)
+    return _pack(task, links, Path(output), licenses or {}, accuracy=accuracy, notes=(*network.notes, *notes))
+
+
+def _limits(**bounds: float) -> ParityLimits:
+    try:
+        return ParityLimits(**bounds)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{error}.") from None
+
+
+class _Undone(Exception):
+    pass
+
+
+def _check_writable(output: Path) -> None:
+    """Before the work rather than after it. Raises UsageError or OutputNotWritable."""
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; give the name of a file, such as {output / 'model.edgecnn'}.")
+    try:
+        with atomic_writer(output):
+            raise _Undone
+    except _Undone:
+        pass
+
+
+def _answers(network: Source, images: Images) -> NDArray[np.float32]:
+    answers = network.logits(images.candidates.inputs)
+    if not np.isfinite(answers).all():
+        raise SourceRejected("The network answers NaN or infinity to ordinary images; such answers can't be compared, look at its weights.")
+    return answers
+
+
+def _export(task: _Task) -> Link:
+    task.options.tell(Event(stage="export", kind="start"))
+    network = task.network
+    model = export_module(network, opset=task.options.opset)
+    configuration: dict[str, Scalar] = {"batch": task.spec.input.shape[0], "source": network.kind}
+    if network.recipe_sha256:
+        configuration["recipe_sha256"] = network.recipe_sha256
+    libraries = ("onnx",) if network.kind == "onnx" else ("onnx", "onnxscript", "torch")
+    return _link(task, Made(name="export", model=model, configuration=configuration, tools=_versions(libraries)), None)
+
+
+def _simplify(task: _Task, previous: Link) -> Link:
+    task.options.tell(Event(stage="simplify", kind="start"))
+    made = simplify(previous.model, check_inputs=task.images.candidates.inputs)
+    return _link(task, Made(name="simplify", model=made.model, tools=made.tools, note=made.note), previous)
+
+
+def _quantize(task: _Task, previous: Link) -> Link:
+    tell, collection, name = task.options.tell, task.images.calibration, task.options.quantize
+    tell(Event(stage="quantize", kind="start"))
+    configuration: dict[str, Scalar] = {"quantizer": name}
+    read = None
+    if collection is not None and needs_calibration(name):
+        configuration |= {"calibration_images": len(collection), "calibration_sha256": digest(collection)}
+        read = batches(collection, task.spec.preprocess, _progress(task, "quantize"))
+    made = run_quantizer(name, previous.model, read)
+    configuration |= made.configuration
+    return _link(task, Made(name="quantize", model=made.model, configuration=configuration, tools=made.tools, note=made.note), previous)
+
+
+def _progress(task: _Task, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: task.options.tell(Event(stage=stage, kind="progress", done=done, total=total))
+
+
+def _link(task: _Task, made: Made, previous: Link | None) -> Link:
+    """The next link of the chain: the graph signed, run, compared, and told of. A float32 graph that falls short ends it here."""
+    quantized = made.name == "quantize"
+    link = chain.add_link(
+        replace(made, model=stamp(made.model, task.spec)),
+        spec=task.spec,
+        inputs=task.images.candidates.inputs,
+        source=task.answers,
+        previous=previous,
+        limits=task.options.decision_limits if quantized else task.options.float_limits,
+    )
+    task.options.tell(Event(stage=made.name, kind="end", record=link.stage))
+    if not quantized:  # which is judged later, on more images
+        _demand(task, link.stage.against_source, made.name, "raise --atol or --rtol where larger differences will do")
+    return link
+
+
+def _demand(task: _Task, parity: ParityReport | None, stage: str, advice: str) -> None:
+    if parity is not None and not parity.passed and not task.options.force:
+        raise ParityFailed(
+            f"after {stage} the answers are not the {parity.reference}'s: {'; '.join(parity.failures)}; {advice}. Nothing was written."
+        )
+
+
+def _validate(task: _Task, links: Sequence[Link]) -> tuple[Link, Accuracy | None, tuple[str, ...]]:
+    """The last link, judged: a float32 graph was already, on the candidates; every graph is judged on the validation images, where there are
+    some, and a quantized one on the calibration images for want of them."""
+    task.options.tell(Event(stage="validate", kind="start"))
+    images, last, quantized = task.images, links[-1], task.options.quantize != "none"
+    collection = images.validation
+    if collection is None and quantized and images.calibration is not None:
+        collection = Unlabelled(whole=images.calibration)
+    accuracy, judged = None, last.stage.against_source
+    if collection is not None:
+        limits, progress = task.options.decision_limits, _progress(task, "validate")
+        measured = chain.measure(last, links[-2], task.network, collection, spec=task.spec, limits=limits, progress=progress)
+        judged = measured.link.stage.against_source
+        accuracy = measured.accuracy
+        last = measured.link if quantized or not measured.passed else last  # a float32 graph's record keeps the stricter comparison
+    task.options.tell(Event(stage="validate", kind="end", parity=judged))
+    advice = "give more calibration images, another --quantize, or a lower --min-agreement where that will do" if quantized else "try another --opset"
+    _demand(task, judged, task.options.quantize if quantized else last.stage.name, advice)
+    return last, accuracy, _notes(task, judged, quantized)
+
+
+def _notes(task: _Task, judged: ParityReport | None, quantized: bool) -> tuple[str, ...]:
+    """What the proof is worth."""
+    origin, count = task.images.origin, judged.samples if judged else 0
+    if origin == "synthetic":
+        return (f"no images were given: answers were compared on {count} synthetic patterns, which says little of real ones; give --validation",)
+    if quantized and origin == "calibration" and needs_calibration(task.options.quantize):
+        here = f"no validation images were given: agreement was measured on the {count} calibration images themselves, which flatters it"
+        return (f"{here}; give {ENOUGH_IMAGES} others with --validation",)
+    if quantized and count < ENOUGH_IMAGES:
+        wanted = task.options.decision_limits.min_agreement or 0.0
+        return (f"{count} images are too few to be sure of {wanted:.0%} agreement; give {ENOUGH_IMAGES} or more with --validation",)
+    return ()
+
+
+def _pack(
+    task: _Task, links: Sequence[Link], output: Path, licenses: Mapping[str, str], *, accuracy: Accuracy | None, notes: tuple[str, ...]
+) -> ExportResult:
+    task.options.tell(Event(stage="pack", kind="start"))
+    last, spec, candidates = links[-1], task.spec, task.images.candidates
+    kept = list(golden.choose(_alike(task.answers, last.logits, spec), golden.how_many(spec.preprocess)))
+    inputs, reference = candidates.inputs[kept], task.answers[kept]
+    outputs = open_session(last.model, spec).logits(inputs)  # together, as a device will run them: dynamic ranges span the batch
+    on_golden = compare(reference, outputs, task.options.limits, graph_sha256=last.stage.sha256, reference=chain.SOURCE, spec=spec)
+    members = golden.members(tuple(candidates.originals[i] for i in kept), inputs=inputs, reference=reference, outputs=outputs)
+    graph = read_graph(last.model)
+    pictures = tuple(name for name in members if name.endswith(".png"))
+    report = Report(stages=tuple(link.stage for link in links), layers=layers(graph), golden=pictures)
+    manifest = pack(
+        output,
+        spec=spec,
+        quantization=cast("Quantization", task.options.quantize),
+        opset=graph.opsets[""],
+        ir_version=graph.ir_version,
+        model=last.model,
+        members={"report.json": report.to_json(), **members},
+        limits=chain.device_limits(last.model, golden=on_golden, outputs=outputs),
+        parity=last.stage.against_source,
+        edgecnn_version=__version__,
+        tools={**_versions(("numpy", "onnxruntime", "pillow")), **{name: v for link in links for name, v in link.stage.tools.items()}},
+        licenses={**task.network.licenses, **licenses},
+        force=task.options.force,
+    )
+    task.options.tell(Event(stage="pack", kind="end"))
+    return ExportResult(path=output, manifest=manifest, report=report, accuracy=accuracy, notes=notes)
+
+
+def _alike(expected: NDArray[np.float32], found: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.bool_]:
+    """bool (n,): which candidates are decided alike."""
+    same: NDArray[np.bool_] = decide(expected, spec) == decide(found, spec)
+    return np.asarray(same if same.ndim == 1 else same.all(axis=1))
+
+
+def _versions(libraries: Sequence[str]) -> dict[str, str]:
+    return {name: metadata.version(name) for name in libraries}

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+import edgecnn
+from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.spec import Preprocess, make_spec
+from edgecnn.build import pipeline, quantize
+from edgecnn.build.pipeline import export
+from edgecnn.build.quantize import Quantized
+from edgecnn.build.simplify import Simplified
+from edgecnn.device.validate import check_golden
+from edgecnn.errors import DataRejected, ImageRejected, InputMissing, OutputNotWritable, ParityFailed, UsageError
+from tests.fixtures.onnx_nets import COLORS, color_folder, color_net
+
+PREPROCESS = "size=16x16"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with colors.onnx, 24 calibration and 60 validation images."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    (folder / "colors.onnx").write_bytes(color_net(batch="batch"))
+    color_folder(folder / "some", 24, seed=1)
+    color_folder(folder / "others", 60, seed=2)
+    return folder
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Without onnxsim's child, which takes seconds."""
+    monkeypatch.setattr(pipeline, "simplify", lambda model, **_: Simplified(model=model, tools={"onnxsim": "0"}))
+
+
+def export_colors(place, output, **options):
+    return export(place / "colors.onnx", output=output, labels=COLORS, preprocess=PREPROCESS, **options)
+
+
+def with_images(place):
+    return {"calibration": place / "some", "validation": place / "others"}
+
+
+@pytest.fixture(scope="module")
+def int8(place):
+    """The whole road, nothing replaced."""
+    events = []
+    result = export_colors(place, place / "int8.edgecnn", quantize="int8", licenses={"model": "MIT"}, on_stage=events.append, **with_images(place))
+    return result, events
+
+
+# what comes out
+
+
+def test_the_int8_artifact_proves_itself_on_a_device(int8):
+    result, _ = int8
+    with open_bundle(result.path) as bundle:
+        bundle.verify()
+        report = check_golden(bundle)
+        assert bundle.manifest == result.manifest
+        assert bundle.report() == result.report
+    assert report.passed
+    assert [step.samples for step in report.steps] == [8, 8, 8]
+    assert result.manifest.validated
+    assert result.manifest.limits.outputs_atol == 0.0
+
+
+def test_it_predicts_without_torch_or_onnx(int8, place):
+    prediction = edgecnn.load(int8[0].path).predict(place / "others" / "red" / "002.png")
+    assert prediction.label == "red"
+
+
+def test_the_manifest_speaks_of_the_packed_bytes(int8):
+    manifest, stages = int8[0].manifest, int8[0].report.stages
+    assert manifest.parity.graph_sha256 == stages[-1].sha256 == manifest.member("model.onnx").sha256
+    assert (manifest.parity.samples, manifest.parity.reference) == (60, "source network")
+    assert (manifest.quantization, manifest.opset, manifest.ir_version) == ("int8", 18, 8)
+    assert manifest.licenses == {"model": "MIT"}
+    assert {"onnx", "onnxruntime", "onnxsim", "numpy", "pillow"} <= set(manifest.tools)
+
+
+def test_the_stages_tell_how_it_was_made(int8):
+    stages = {stage.name: stage for stage in int8[0].report.stages}
+    assert list(stages) == ["export", "simplify", "quantize"]
+    assert stages["export"].configuration == {"batch": 1, "source": "onnx"}
+    assert stages["quantize"].configuration["calibration_images"] == 24
+    assert stages["quantize"].against_previous.reference == "simplify"
+    assert stages["quantize"].nodes > stages["export"].nodes
+    assert all(stage.against_source.passed for stage in stages.values())
+
+
+def test_accuracy_is_told_of_both_with_their_difference(int8):
+    accuracy = int8[0].accuracy
+    assert (accuracy.source.correct, accuracy.artifact.correct, accuracy.source.count) == (60, 60, 60)
+    assert accuracy.difference.points == 0
+    assert accuracy.difference.low < 0 < accuracy.difference.high
+
+
+def test_each_stage_is_told_as_it_goes(int8):
+    events = int8[1]
+    assert [(e.stage, e.kind) for e in events if e.kind != "progress"] == [(s, k) for s in pipeline.STAGES for k in ("start", "end")]
+    seen = {(e.stage, e.done, e.total) for e in events if e.kind == "progress"}
+    assert {("quantize", 24, 24), ("validate", 60, 60)} <= seen
+    assert [e.record.name for e in events if e.record] == ["export", "simplify", "quantize"]
+    assert next(e.parity for e in events if e.parity).samples == 60
+
+
+def test_few_validation_images_are_pointed_out(int8):
+    assert any("60 images are too few" in note for note in int8[0].notes)
+
+
+def test_the_bare_graph_says_what_it_is_and_keeps_float_edges(int8):
+    with open_bundle(int8[0].path) as bundle:
+        proto = onnx.load_from_string(bundle.read("model.onnx"))
+    assert {entry.key: entry.value for entry in proto.metadata_props}["edgecnn.name"] == "colors"
+    edges = (*proto.graph.input, *proto.graph.output)
+    assert [value.type.tensor_type.elem_type for value in edges] == [onnx.TensorProto.FLOAT] * 2
+
+
+@pytest.mark.parametrize("name", ["none", *quantize.names()])
+@pytest.mark.parametrize("batch", [1, 3, "dynamic"])
+def test_every_kind_and_batch_gives_an_artifact_that_passes_its_own_check(place, tmp_path, quick, name, batch):
+    result = export_colors(place, tmp_path / "a.edgecnn", quantize=name, batch=batch, **with_images(place))
+    with open_bundle(result.path) as bundle:
+        assert check_golden(bundle).passed
+    assert result.manifest.validated
+    assert result.manifest.spec.batch == (None if batch == "dynamic" else batch)
+    assert result.accuracy.artifact.correct == 60
+
+
+def test_the_golden_images_are_lossless_originals(place, tmp_path, quick):
+    result = export_colors(place, tmp_path / "a.edgecnn", **with_images(place))
+    from PIL import Image
+
+    originals = [np.asarray(Image.open(path)) for path in sorted((place / "others").rglob("*.png"))]
+    with open_bundle(result.path) as bundle:
+        for name in result.report.golden:
+            pixels = np.asarray(Image.open(io.BytesIO(bundle.read(name))))
+            assert any(np.array_equal(pixels, original) for original in originals)
+
+
+# what a proof is worth
+
+
+def test_without_images_patterns_stand_in_and_it_is_said(place, tmp_path, quick):
+    result = export_colors(place, tmp_path / "a.edgecnn", quantize="fp16")
+    assert any("no images were given" in note for note in result.notes)
+    assert result.manifest.validated
+    assert result.accuracy is None
+
+
+def test_agreement_on_the_calibration_images_themselves_is_said_to_flatter(place, tmp_path, quick):
+    result = export_colors(place, tmp_path / "a.edgecnn", quantize="int8", calibration=place / "some")
+    assert any("the 24 calibration images themselves" in note for note in result.notes)
+    assert result.manifest.parity.samples == 24
+    assert result.accuracy is None
+
+
+def test_enough_validation_images_need_no_word(place, tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(pipeline, "ENOUGH_IMAGES", 60)
+    result = export_colors(place, tmp_path / "a.edgecnn", quantize="int8", **with_images(place))
+    assert result.notes == ()
+
+
+def test_images_without_labels_prove_the_decisions_alone(place, tmp_path, quick):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for path in (place / "others").rglob("*.png"):
+        (plain / path.name).write_bytes(path.read_bytes())
+    result = export_colors(place, tmp_path / "a.edgecnn", validation=plain)
+    assert result.accuracy is None
+    assert result.manifest.validated
+
+
+def test_multi_label_models_are_proved_by_their_sets_of_labels(place, tmp_path, quick):
+    result = export_colors(place, tmp_path / "a.edgecnn", quantize="int8", calibration=place / "some", task="multi-label")
+    assert result.manifest.spec.postprocess.activation == "sigmoid"
+    assert result.manifest.parity.agreement >= 0.98
+
+
+# what falls short
+
+
+def spoiled(name, model, calibration):
+    """A quantizer that turns the answers round."""
+    proto = onnx.load_from_string(model)
+    tensor = next(entry for entry in proto.graph.initializer if len(entry.dims) == 2)
+    values = onnx.numpy_helper.to_array(tensor)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(-values, tensor.name))
+    return Quantized(model=proto.SerializeToString())
+
+
+def test_a_graph_that_decides_otherwise_is_not_packed_and_the_old_file_stays(place, tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(pipeline, "run_quantizer", spoiled)
+    output = tmp_path / "a.edgecnn"
+    output.write_bytes(b"old")
+    with pytest.raises(ParityFailed, match=r"after fp16 .* 0 of 60 decisions agree \(0\.00%\), wanted 98\.00%.*Nothing was written") as caught:
+        export_colors(place, output, quantize="fp16", **with_images(place))
+    assert caught.value.exit_code == 1
+    assert output.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_by_force_it_is_packed_and_marked(place, tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(pipeline, "run_quantizer", spoiled)
+    result = export_colors(place, tmp_path / "a.edgecnn", quantize="fp16", force=True, **with_images(place))
+    assert result.manifest.forced
+    assert not result.manifest.validated
+    assert result.accuracy.artifact.correct == 0
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_float_graph_with_other_numbers_is_blamed_on_its_stage(place, tmp_path, monkeypatch, force):
+    def shifted(model, **_):
+        proto = onnx.load_from_string(model)
+        tensor = next(entry for entry in proto.graph.initializer if entry.dims == [3])
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) + np.float32(0.001), tensor.name))
+        return Simplified(model=proto.SerializeToString())
+
+    monkeypatch.setattr(pipeline, "simplify", shifted)
+    if force:
+        assert export_colors(place, tmp_path / "a.edgecnn", force=True).manifest.forced
+        return
+    with pytest.raises(ParityFailed, match=r"after simplify .* largest difference is 0\.001.*--atol"):
+        export_colors(place, tmp_path / "a.edgecnn", quantize="int8", **with_images(place))
+    export_colors(place, tmp_path / "a.edgecnn", atol=0.01)  # where that will do
+
+
+# what is refused, before the work and with nothing written
+
+
+def refused(place, tmp_path, error, match, **options):
+    before = set(tmp_path.rglob("*"))
+    started = []
+    with pytest.raises(error, match=match):
+        export_colors(place, options.pop("output", tmp_path / "a.edgecnn"), on_stage=started.append, **options)
+    assert set(tmp_path.rglob("*")) == before
+    return started
+
+
+def test_int8_without_calibration_images_is_a_usage_error(place, tmp_path):
+    assert refused(place, tmp_path, UsageError, "int8 needs calibration images", quantize="int8") == []
+
+
+def test_an_unknown_quantizer_and_impossible_limits_are_usage_errors(place, tmp_path):
+    refused(place, tmp_path, UsageError, r"no quantizer int4, did you mean int8\?", quantize="int4")
+    refused(place, tmp_path, UsageError, "min_agreement must lie between 0 and 1", min_agreement=98)
+    refused(place, tmp_path, UsageError, "atol must be 0 or more", atol=-1.0)
+
+
+def test_images_in_both_sets_are_refused(place, tmp_path):
+    match = "24 of the 24 validation images are among the calibration images"
+    assert refused(place, tmp_path, DataRejected, match, calibration=place / "some", validation=place / "some") == []
+
+
+def test_an_empty_calibration_set_is_refused(place, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert refused(place, tmp_path, DataRejected, "images", quantize="int8", calibration=tmp_path / "empty") == []
+
+
+def test_a_calibration_image_that_is_none_is_named(place, tmp_path, quick):
+    folder = color_folder(tmp_path / "some", 40, seed=5)
+    (folder / "red" / "0020.png").write_bytes(b"no picture")
+    refused(place, tmp_path, ImageRejected, r"0020\.png", quantize="int8", calibration=folder, validation=place / "others")
+
+
+def test_validation_labels_that_the_model_does_not_know_are_told_before_the_work(place, tmp_path):
+    folder = color_folder(tmp_path / "others", 6, seed=5)
+    (folder / "red").rename(folder / "purple")
+    assert refused(place, tmp_path, DataRejected, "purple", validation=folder) == []
+
+
+def test_missing_files_are_told(place, tmp_path):
+    refused(place, tmp_path, InputMissing, "nowhere", calibration=tmp_path / "nowhere")
+    with pytest.raises(InputMissing, match="nothing"):
+        export(tmp_path / "nothing.onnx", output=tmp_path / "a.edgecnn")
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(place, tmp_path):
+    assert refused(place, tmp_path, OutputNotWritable, "no folder", output=tmp_path / "none" / "a.edgecnn") == []
+    assert refused(place, tmp_path, UsageError, "is a folder", output=tmp_path) == []
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file(place, tmp_path, quick, monkeypatch):
+    output = tmp_path / "a.edgecnn"
+    output.write_bytes(b"old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edgecnn.artifact.files.os.fsync", full)
+    with pytest.raises(OutputNotWritable, match="disk is full"):
+        export_colors(place, output)
+    assert output.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("stage", ["simplify", "quantize", "validate", "pack"])
+def test_an_interrupt_in_any_stage_leaves_nothing(place, tmp_path, quick, stage):
+    def interrupt(event):
+        if (event.stage, event.kind) == (stage, "start"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_colors(place, tmp_path / "a.edgecnn", quantize="int8", on_stage=interrupt, **with_images(place))
+    assert list(tmp_path.iterdir()) == []
+
+
+# the same bytes, and torch only where it is needed
+
+_SCRIPT = """
+import sys
+sys.modules["torch"] = None
+from edgecnn.build.pipeline import export
+place, output = sys.argv[1:]
+options = dict(labels=("blue", "green", "red"), preprocess="size=16x16", licenses={"model": "MIT"})
+export(place + "/colors.onnx", output=output, quantize="int8", calibration=place + "/some", validation=place + "/others", **options)
+"""
+
+
+def test_another_folder_zone_locale_and_process_give_the_same_bytes_without_torch(int8, place, tmp_path):
+    output = tmp_path / "again.edgecnn"
+    environment = {**os.environ, "TZ": "Pacific/Auckland", "LC_ALL": "C", "PYTHONHASHSEED": "77", "PYTHONPATH": os.getcwd()}
+    subprocess.run([sys.executable, "-c", _SCRIPT, str(place), str(output)], cwd=tmp_path, env=environment, check=True)
+    assert output.read_bytes() == int8[0].path.read_bytes()
+
+
+def test_a_torch_module_goes_the_whole_road(tmp_path, quick):
+    import torch
+
+    torch.manual_seed(0)
+    layers = (torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU6(), torch.nn.MaxPool2d(2))
+    net = torch.nn.Sequential(
+        *layers, torch.nn.Conv2d(8, 8, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 3)
+    )
+    spec = make_spec(name="module", version="2.0.0", labels=COLORS, preprocess=Preprocess(size=(16, 16)))
+    some = color_folder(tmp_path / "some", 30, seed=1)
+    result = edgecnn.export(net, spec, output=tmp_path / "a.edgecnn", quantize="int8", calibration=some, min_agreement=0.8)
+    assert result.manifest.spec == spec
+    assert net.training
+    assert "torch" in result.manifest.tools
+    with open_bundle(result.path) as bundle:
+        assert check_golden(bundle).passed
+        graph = onnx.load_from_string(bundle.read("model.onnx"))
+    assert not {"Relu", "Clip", "BatchNormalization"} & {node.op_type for node in graph.graph.node}
