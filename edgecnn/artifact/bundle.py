@@ -187,7 +187,7 @@ def open_bundle(path: Path | str) -> Bundle:
             what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
             raise ArtifactRejected(f"{path} is {what}, a .edgecnn file was wanted.")
         file = open(path, "rb")  # noqa: SIM115 - the Bundle closes it
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
         raise InputMissing(f"{path} doesn't exist; a .edgecnn file was wanted.") from None
     except OSError as error:
         raise ArtifactRejected(f"{path} can't be read ({error.strerror}).") from None

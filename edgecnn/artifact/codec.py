@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import json
 import math
 import types
@@ -67,8 +68,8 @@ def strict_json(data: bytes) -> Any:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        keys = sorted(key for key, _ in pairs)
+        twice = next(key for key, following in itertools.pairwise(keys) if key == following)
         raise CodecError(twice[:80], "the key stands there twice")
     return result
 

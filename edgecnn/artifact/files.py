@@ -22,6 +22,8 @@ def atomic_writer(path: Path | str) -> Iterator[BinaryIO]:
     path = Path(path)
     temporary: str | None = None
     try:
+        if path.exists() and not path.is_file():
+            raise OutputNotWritable(f"{path} can't be written: it is there already and is no regular file; choose another name.")
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from edgecnn.artifact.layers import layers
-from edgecnn.artifact.model_proto import Graph, Node, read_graph
+from edgecnn.artifact.model_proto import Attribute, Graph, Node, read_graph
 from edgecnn.artifact.spec import ModelSpec, TensorSpec
 from edgecnn.artifact.tensor_proto import Initializer, Value
 from edgecnn.errors import GraphRejected, ManifestRejected
 
-__all__ = ["Graph", "Initializer", "Node", "Value", "check_agrees", "check_device_graph", "layers", "read_graph"]
+__all__ = ["Attribute", "Graph", "Initializer", "Node", "Value", "check_agrees", "check_device_graph", "layers", "read_graph"]
 
 MICROSOFT = "com.microsoft"
 

@@ -81,13 +81,7 @@ class Graph:
     training: bool
 
 
-@dataclass(kw_only=True, slots=True)
-class _Parts:
-    """What one graph message holds, while it is read."""
-
-    nodes: list[Node]
-    initializers: list[Initializer]
-    values: dict[str, list[Value]]
+_Parts = tuple[list[Node], list[Initializer], dict[str, list[Value]]]
 
 
 def read_graph(data: bytes | memoryview) -> Graph:
@@ -151,17 +145,18 @@ class _Reader:
                 producer[field] = wire.name(first, end)
         if graph is None or not ir_version or not opsets:
             raise GraphRejected("it has no ir_version, no opset or no graph, so it is no ONNX model")
-        constants = {initializer.name for initializer in graph.initializers}
-        stated = (*graph.values["value_info"], *graph.values["input"], *graph.values["output"])
+        nodes, initializers, values = graph
+        constants = {initializer.name for initializer in initializers}
+        stated = (*values["value_info"], *values["input"], *values["output"])
         return Graph(
             ir_version=ir_version,
             opsets=opsets,
             producer=" ".join(filter(None, producer.values())),
             metadata=metadata,
-            nodes=tuple(graph.nodes),
-            initializers=tuple(graph.initializers),
-            inputs=tuple(value for value in graph.values["input"] if value.name not in constants),
-            outputs=tuple(graph.values["output"]),
+            nodes=tuple(nodes),
+            initializers=tuple(initializers),
+            inputs=tuple(value for value in values["input"] if value.name not in constants),
+            outputs=tuple(values["output"]),
             values={value.name: value for value in stated},
             operators=frozenset(self.operators),
             external=tuple(self.external),
@@ -180,17 +175,20 @@ class _Reader:
         return _own_domain(domain), version
 
     def graph(self, span: Span, *, depth: int) -> _Parts:
+        """Its nodes, its initializers, and its values by where they are listed."""
         if depth > MAX_DEPTH:
             raise GraphRejected(f"its subgraphs are nested more than {MAX_DEPTH} deep")
-        parts = _Parts(nodes=[], initializers=[], values={"input": [], "output": [], "value_info": []})
+        nodes: list[Node] = []
+        initializers: list[Initializer] = []
+        values: dict[str, list[Value]] = {"input": [], "output": [], "value_info": []}
         for field, first, end in self.wire.fields(span, _GRAPH):
             if field == "node":
-                parts.nodes.append(self.node((first, end), depth))
+                nodes.append(self.node((first, end), depth))
             elif field.endswith("initializer"):
-                parts.initializers.append(self.tensor((first, end), sparse=field == "sparse_initializer"))
+                initializers.append(self.tensor((first, end), sparse=field == "sparse_initializer"))
             else:
-                parts.values[field].append(read_value(self.wire, (first, end)))
-        return parts
+                values[field].append(read_value(self.wire, (first, end)))
+        return nodes, initializers, values
 
     def tensor(self, span: Span, *, sparse: bool) -> Initializer:
         tensor = read_sparse_tensor(self.wire, span) if sparse else read_tensor(self.wire, span)

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgecnn.artifact import ziplayout as layout
 from edgecnn.artifact.files import atomic_writer
 from edgecnn.artifact.graph import check_agrees, check_device_graph, read_graph
-from edgecnn.artifact.manifest import DeviceLimits, Manifest, Member, Quantization, passed_for
+from edgecnn.artifact.manifest import DeviceLimits, Manifest, Member, Quantization, Report, passed_for
 from edgecnn.artifact.records import ParityReport
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.errors import ArtifactRejected, ManifestRejected, ParityFailed
@@ -46,6 +46,9 @@ def pack(
     graph = read_graph(model)
     check_device_graph(graph)
     check_agrees(graph, spec, opset=opset, ir_version=ir_version)
+    reserved = members.keys() & {layout.MANIFEST, layout.MODEL}
+    if reserved:
+        raise ManifestRejected(f"{path} can't be packed: {min(reserved)} is written by pack itself; give that member another name.")
     contents = {layout.MODEL: model, **members}
     try:
         manifest = Manifest(
@@ -64,7 +67,9 @@ def pack(
     except ValueError as error:
         raise ManifestRejected(f"{path} can't be packed: {error}.") from None
     written = manifest.to_json()
-    Manifest.from_json(written)  # what a device would refuse must fail here
+    Manifest.from_json(written)  # what a device would refuse fails here
+    if layout.REPORT in contents:
+        Report.from_json(contents[layout.REPORT])
     _check_size(path, {layout.MANIFEST: written, **contents})
     with atomic_writer(path) as file:
         for piece in canonical_zip({layout.MANIFEST: written, **contents}):

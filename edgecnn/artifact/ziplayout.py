@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -34,8 +34,7 @@ _REGULAR_FILE = 0o100644 << 16
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]*(/[a-z0-9_][a-z0-9_.-]*)*")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A member's place: `offset` of its local header, `size` and CRC-32 of its content."""
 
     name: str
