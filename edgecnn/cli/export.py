@@ -1,0 +1,93 @@
+"""Turn a trained network into an artifact: export, simplify, quantize, prove, pack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgecnn.cli._options import json_option, require_extra
+
+
+def _quantizers() -> list[str]:
+    """By their files' names, without importing any."""
+    folder = Path(__file__).parent.parent / "build" / "quantize"
+    return ["none", *sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))]
+
+
+def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == "dynamic":
+        return value
+    if not (value.isascii() and value.isdecimal() and int(value)):
+        raise click.BadParameter(f"{value!r} is no batch; give a number from 1, or dynamic")
+    return int(value)
+
+
+def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    for value in values:
+        if "=" not in value.removeprefix("="):
+            raise click.BadParameter(f"{value!r} is no KEY=VALUE")
+    return dict(value.split("=", 1) for value in values)
+
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog="Example: edgecnn export runs/mine/model.safetensors -o mine.edgecnn --quantize int8 --calibration photos/some --validation photos/others"
+)
+@click.argument("source")
+@click.option("-o", "--output", required=True, type=_PATH, metavar="FILE", help="The artifact to write, e.g. mine-1.0.0.edgecnn.")
+@click.option("--quantize", type=click.Choice(_quantizers()), default="none", show_default=True, help="How to make it smaller and faster, e.g. int8.")
+@click.option("--calibration", type=_PATH, metavar="DATA", help="Images to measure int8's ranges on, some hundred real ones, e.g. photos/some.")
+@click.option("--validation", type=_PATH, metavar="DATA", help="Other images to prove it with, 300 or more, e.g. photos/others or photos.tar.gz.")
+@click.option("--opset", type=int, metavar="N", help="ONNX operator set, 13 to 20, e.g. 17.  [default: 18, or an .onnx's own]")
+@click.option("--batch", metavar="N|dynamic", callback=_batch, help="Images at a time, e.g. 1 or dynamic.  [default: 1, or the checkpoint's]")
+@click.option("--name", metavar="TEXT", help="The model's name, e.g. flowers.  [default: the source's]")
+@click.option("--model-version", "version", metavar="TEXT", help="The model's version, e.g. 1.2.0.")
+@click.option("--sequence", type=int, metavar="N", help="Place in the order of releases, e.g. 7; devices take only higher ones.")
+@click.option("--labels", metavar="FILE|TEXT", help="The labels, one a line or with commas, e.g. labels.txt or cat,dog.")
+@click.option(
+    "--preprocess", metavar="SPEC", help="From image to input, e.g. imagenet, or size=32x32,mean=0.5,0.5,0.5,std=0.25,0.25,0.25, or a file.toml."
+)
+@click.option("--task", type=click.Choice(["single-label", "multi-label"]), help="Whether one label holds or several may, e.g. multi-label.")
+@click.option("--atol", type=float, default=1e-5, show_default=True, help="What a float32 answer may differ by, e.g. 1e-4.")
+@click.option("--rtol", type=float, default=1e-5, show_default=True, help="The same as a share of the answer, e.g. 1e-4; added to --atol.")
+@click.option("--min-agreement", type=float, default=0.98, show_default=True, metavar="SHARE", help="Least share of decisions kept, e.g. 0.99.")
+@click.option("--weights", type=_PATH, metavar="FILE", help="Weights for module:callable or file.py:callable, e.g. net.safetensors.")
+@click.option(
+    "--arg",
+    "args",
+    metavar="KEY=VALUE",
+    callback=_pairs,
+    multiple=True,
+    help="An argument of the callable, e.g. --arg num_classes=10; may be repeated.",
+)
+@click.option("--input-size", metavar="[Cx]HxW", help="The network's input, e.g. 224x224 or 1x28x28, where it isn't known.")
+@click.option("--output-index", type=int, metavar="N", help="Which output to take of several, counted from 0, e.g. 1.")
+@click.option("--trust-source", is_flag=True, help="Read a .pt2, which can run any code in it, e.g. for one that you made yourself.")
+@click.option("--allow-pickle", is_flag=True, help="Read --weights that are a pickle of plain tensors, e.g. an old net.pth.")
+@click.option(
+    "--license",
+    "licenses",
+    metavar="KEY=SPDX",
+    callback=_pairs,
+    multiple=True,
+    help="An SPDX licence, e.g. --license model=MIT --license data=CC0-1.0.",
+)
+@click.option("--force", is_flag=True, help="Pack what falls short of its proof, marked so, e.g. to look into it on a device.")
+@click.option("--log", type=_PATH, metavar="FILE", help="Keep what the exporter's libraries say, e.g. export.log.  [default: kept on failure only]")
+@json_option
+def command(source: str, output: Path, log: Path | None, as_json: bool, **options: Any) -> None:
+    """Export SOURCE, prove that the graph still gives its answers, and write an artifact.
+
+    SOURCE is a checkpoint of `edgecnn train` (.safetensors), package.module:callable or file.py:callable, a program of torch.export (.pt2), or
+    an .onnx. A float32 graph must give SOURCE's answers within --atol and --rtol; a quantized one its decisions, on images that it wasn't
+    calibrated with. Otherwise the exit code is 1 and nothing is written.
+    """
+    with require_extra("export"):
+        from edgecnn.cli._export import run_export
+
+        run_export(source, output=output, log=log, as_json=as_json, **options)
