@@ -193,6 +193,10 @@ def test_references_run_the_graph_as_it_stands(monkeypatch: pytest.MonkeyPatch) 
     assert options_of(monkeypatch).graph_optimization_level == level.ORT_ENABLE_ALL
 
 
+def test_waiting_threads_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options_of(monkeypatch).get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_a_process_held_to_one_core_computes_with_one_thread_and_says_nothing() -> None:
     script = """
 import os

@@ -80,6 +80,8 @@ def _options(threads: int, optimize: bool) -> onnxruntime.SessionOptions:
     # a number of its own keeps onnxruntime from pinning threads to cores, which warns where a container forbids it
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # waiting threads that spin double the CPU time of a small net, and slow all down where the machine has other work
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _ERROR
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
