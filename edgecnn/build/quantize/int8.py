@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from edgecnn.artifact.records import Scalar
 from edgecnn.build.quantize import Calibration, Quantized
@@ -104,16 +104,25 @@ def _consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
 
 
 def _pool_means(proto: ModelProto) -> None:
-    """A mean over height and width becomes GlobalAveragePool, which has an integer kernel."""
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*proto.graph.value_info, *proto.graph.input)}
-    for node in proto.graph.node:
-        if node.op_type != "ReduceMean" or node.domain or not attribute(node, "keepdims", 1) or ranks.get(node.input[0]) != 4:
-            continue
+    """A mean over height and width becomes GlobalAveragePool, which has an integer kernel, and Flatten where it drops the axes."""
+    graph = proto.graph
+    shapes = {value.name: value for value in (*graph.value_info, *graph.input)}
+    for node in [node for node in graph.node if node.op_type == "ReduceMean" and not node.domain]:
+        source = shapes.get(node.input[0])
         axes = constant(proto, node.input[1]) if len(node.input) > 1 else attribute(node, "axes")
-        if axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]:
-            node.op_type = "GlobalAveragePool"
-            del node.input[1:]
-            del node.attribute[:]
+        if source is None or len(source.type.tensor_type.shape.dim) != 4 or axes is None or sorted(int(axis) % 4 for axis in axes) != [2, 3]:
+            continue
+        result, dropped = node.output[0], not attribute(node, "keepdims", 1)
+        pool = helper.make_node("GlobalAveragePool", [source.name], [f"{result}_pooled" if dropped else result], name=node.name)
+        if dropped:
+            place = list(graph.node).index(node)
+            graph.node.insert(place + 1, helper.make_node("Flatten", [pool.output[0]], [result], name=f"{node.name}_Flatten", axis=1))
+            pooled = graph.value_info.add()
+            pooled.CopyFrom(source)
+            pooled.name = pool.output[0]
+            for dim in pooled.type.tensor_type.shape.dim[2:]:
+                dim.dim_value = 1
+        node.CopyFrom(pool)
 
 
 def _clamp_before_pool(proto: ModelProto) -> None:

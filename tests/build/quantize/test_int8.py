@@ -101,6 +101,18 @@ def test_a_relu_behind_a_convolution_at_the_very_end_is_absorbed(net, images, ca
     assert sqnr(answers(graph, images), answers(made, images)) > 25
 
 
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
+def test_a_mean_that_drops_height_and_width_is_pooled_as_integers(net, images, calibration, operators, answers, sqnr, axes):
+    make = net(batch="batch")
+    mean = make.node("ReduceMean", make.node("Relu", make.conv("input", (3, 8))), make.constant(axes, np.int64), keepdims=0)
+    make.linear(mean, 8, 5, output="logits")
+    graph = make.bytes()
+    made = int8.quantize(graph, calibration).model
+    assert "QLinearGlobalAveragePool" in operators(made)
+    assert "DequantizeLinear" not in operators(made)
+    assert sqnr(answers(graph, images), answers(made, images)) > 25
+
+
 def test_operators_that_gain_nothing_stay_float(net, images, calibration, operators, answers, sqnr):
     make = net()
     gate = make.node("HardSigmoid", make.conv("input", (3, 8)))
