@@ -53,7 +53,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {"Device commands": [], "Host commands (they need an extra, see the README)": []}
+        groups: dict[str, list[tuple[str, str]]] = {"Device commands": [], "Host commands (they need: pip install 'edgecnn[all]')": []}
         device, host = groups.values()
         for name in self.list_commands(ctx):
             source = _source(name.replace("-", "_"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,13 +44,11 @@ def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool,
     A multi-label model shows all labels over their thresholds, or "none"; --top adds the next best in brackets. An input that can't be read is
     one line on standard error (with --json on standard output), the others go on, and the exit code is 5; it is 3 when there was none to go on with.
     """
-    gc.disable()  # nothing of the start-up is garbage; looking for it takes a tenth of a short run
-    from edgecnn.cli._inputs import find_inputs
-    from edgecnn.device.model import open_model, unvalidated_notice
+    with _no_search_for_garbage():
+        from edgecnn.cli._inputs import find_inputs
+        from edgecnn.device.model import open_model, unvalidated_notice
 
-    model = open_model(file, threads=threads)
-    gc.freeze()
-    gc.enable()
+        model = open_model(file, threads=threads)
     notice = unvalidated_notice(file, model.manifest)
     if notice:
         note(notice)
@@ -63,6 +62,17 @@ def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool,
         else:
             failed.done += 1
     failed.conclude()
+
+
+@contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """Nothing of the start-up is garbage, and looking for it again and again takes a tenth of a short run."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _predict(model: Model, item: Input, top_k: int) -> Prediction:
