@@ -19,6 +19,7 @@ from edgecnn.build.quantize import Quantized
 from edgecnn.build.simplify import Simplified
 from edgecnn.device.validate import check_golden
 from edgecnn.errors import DataRejected, ImageRejected, InputMissing, OutputNotWritable, ParityFailed, UsageError
+from tests.fixtures.modules import NETS
 from tests.fixtures.onnx_nets import COLORS, color_folder, color_net
 
 PREPROCESS = "size=16x16"
@@ -350,3 +351,22 @@ def test_a_torch_module_goes_the_whole_road(tmp_path, quick):
         assert check_golden(bundle).passed
         graph = onnx.load_from_string(bundle.read("model.onnx"))
     assert not {"Relu", "Clip", "BatchNormalization"} & {node.op_type for node in graph.graph.node}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_nets_that_people_bring_go_the_whole_road_to_int8(name, place, tmp_path, quick):
+    net = NETS[name]
+    result = export(
+        net.build(),
+        output=tmp_path / "a.edgecnn",
+        quantize="int8",
+        calibration=place / "some",
+        input_size=net.input_shape,
+        output_index=net.output_index,
+        min_agreement=0.75,  # random weights decide by a hair
+    )
+    with open_bundle(result.path) as bundle:
+        assert check_golden(bundle).passed
+        assert "QuantizeLinear" in {node.operator for node in bundle.check_graph().nodes}
+    assert len(result.manifest.spec.labels) == net.outputs
+    assert all(stage.against_source.passed for stage in result.report.stages)
