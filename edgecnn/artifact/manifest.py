@@ -156,11 +156,12 @@ def _read(kind: type[T], data: bytes, name: str, limit: int) -> T:
         _check_versions(document)
         found = decode(kind, document, where=name.partition(".")[0])
         _check_texts(document)
+        canonical = _is_canonical(document, data)
     except CodecError as error:
         raise ManifestRejected(f"{name} breaks the rules: {error}.") from None
     except RecursionError:
         raise ManifestRejected(f"{name} breaks the rules: it is nested too deeply.") from None
-    if not _is_canonical(document, data):
+    if not canonical:
         raise ManifestRejected(f"{name} isn't written as edgecnn writes it (sorted keys, two spaces); it was edited, so get the original.")
     return found
 

@@ -37,7 +37,17 @@ def one(node: onnx.NodeProto, *weights: TensorProto, shape: tuple[int | str, ...
 
 def every_attribute() -> bytes:
     node = helper.make_node(
-        "Made", ["x", "", "w"], ["y", "z"], name="n", domain="test", an_int=-3, a_float=0.5, a_text="same", ints=[1, -2, 1 << 40], no_ints=[0], floats=[0.25, -1.0]
+        "Made",
+        ["x", "", "w"],
+        ["y", "z"],
+        name="n",
+        domain="test",
+        an_int=-3,
+        a_float=0.5,
+        a_text="same",
+        ints=[1, -2, 1 << 40],
+        no_ints=[0],
+        floats=[0.25, -1.0],
     )
     node.attribute.extend(
         [
@@ -48,7 +58,9 @@ def every_attribute() -> bytes:
             helper.make_attribute("binary", b"\xff\x00"),
         ]
     )
-    return one(node, weight("w", 2), opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("test", 2)], producer_name="a", producer_version="1")
+    return one(
+        node, weight("w", 2), opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("test", 2)], producer_name="a", producer_version="1"
+    )
 
 
 def branches(depth: int = 1) -> bytes:

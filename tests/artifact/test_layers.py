@@ -118,7 +118,9 @@ def test_what_only_makes_constants_belongs_to_its_reader() -> None:
         helper.make_node("Gemm", ["x", "w"], ["h"], name="fc"),
         helper.make_node("Add", ["h", "bias"], ["y"]),
     ]
-    graph = helper.make_graph(nodes, "g", [floats("x", 1, 20)], [floats("y", 1, 10)], [weight("bias", 10)], value_info=[floats("h", 1, 10), floats("w", 20, 10)])
+    graph = helper.make_graph(
+        nodes, "g", [floats("x", 1, 20)], [floats("y", 1, 10)], [weight("bias", 10)], value_info=[floats("h", 1, 10), floats("w", 20, 10)]
+    )
     gemm, add = layers(read_graph(save(graph)))
     assert (gemm.name, gemm.parameters, gemm.macs, gemm.bytes) == ("fc", 200, 200, 400)
     assert (add.name, add.operator, add.parameters, add.macs, add.bytes) == ("y", "Add", 10, 0, 40)
