@@ -28,7 +28,7 @@ from edgecnn.device.validate import AccuracyReport, accuracy_report, evaluate_al
 
 SOURCE = "source network"
 FLOAT_ATOL = 1e-4
-"""What float32 answers of the same graph may differ by between CPUs, for logits up to 10; see device_limits."""
+"""What float32 answers of the same graph may differ by between CPUs, for logits up to 100; see device_limits."""
 
 Progress = Callable[[int, int], None]
 
@@ -143,11 +143,11 @@ def measure(
 def device_limits(model: bytes, *, golden: ParityReport, outputs: NDArray[np.float32]) -> DeviceLimits:
     """What a device's answers to the golden inputs may differ by. golden: the host's golden answers `outputs` against the source network's.
 
-    From the host's: by nothing, where integers are computed all the way; by float32's rounding (1e-4, or 1e-5 of the largest answer), where
+    From the host's: by nothing, where integers are computed all the way; by float32's rounding (1e-4, or 1e-6 of the largest answer), where
     floats are; and where floats are rounded to integers on the way, so that a last bit may become a whole step, by as much as quantization
     itself changed. From the source network's: by what the host's answers do, and that on top.
     """
-    rounding = max(FLOAT_ATOL, 1e-5 * float(np.abs(outputs).max(initial=0.0)))
+    rounding = max(FLOAT_ATOL, 1e-6 * float(np.abs(outputs).max(initial=0.0)))
     atol = {"exact": 0.0, "floats": rounding, "rounded floats": max(rounding, golden.max_abs)}[_arithmetic(model)]
     reference = ParityLimits(atol=_two_digits_up(golden.max_abs + max(atol, rounding)), min_agreement=golden.agreement)
     return DeviceLimits(outputs_atol=_two_digits_up(atol), reference=reference)
