@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
 from edgecnn.artifact.codec import suggestion
+from edgecnn.build.source import first_line
 from edgecnn.errors import CheckpointRejected, InputMissing, SourceRejected, UsageError
 from edgecnn.train.checkpoint import load_weights
 
@@ -128,11 +129,6 @@ def _run(action: Any, doing: str) -> Any:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}, line {last.lineno}"
         raise SourceRejected(f"{doing[0].upper()}{doing[1:]} raised {type(error).__name__}: {first_line(error)} ({where}).") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message that says something, 300 characters at most."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300].rstrip(".")
 
 
 def load_into(module: torch.nn.Module, weights: Path | str, *, allow_pickle: bool) -> tuple[str, ...]:

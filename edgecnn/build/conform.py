@@ -15,7 +15,7 @@ import onnx.version_converter
 
 from edgecnn.build import metadata
 from edgecnn.build.onnx_io import all_nodes, all_tensors, check, parse, serialize, subgraphs
-from edgecnn.build.source import frozen_batch
+from edgecnn.build.source import first_line, frozen_batch
 from edgecnn.errors import GraphRejected, SourceRejected, UsageError
 
 DEFAULT_OPSET, MIN_OPSET, MAX_OPSET = 18, 13, 20
@@ -69,7 +69,7 @@ def conform(
     model = parse(data)
     metadata.name_nodes(model)
     metadata.strip(model)
-    model = _inline_functions(model)
+    model = inline_functions(model)
     check_content(model)
     _free_initializers(model)
     _prune(model, output_index)
@@ -90,7 +90,8 @@ def _opset(model: onnx.ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
 
-def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With the bodies of its local functions in the place of their calls. Raises GraphRejected."""
     if not model.functions:
         return model
     try:
@@ -120,6 +121,7 @@ def _free_initializers(model: onnx.ModelProto) -> None:
     kept = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:]
     model.graph.input.extend(kept)
+    model.ir_version = max(model.ir_version, 4)
 
 
 def _prune(model: onnx.ModelProto, output_index: int) -> None:
@@ -160,11 +162,17 @@ def _convert_opset(model: onnx.ModelProto, wanted: int | None) -> onnx.ModelProt
         raise UsageError(f"Opset {target} was asked for; between {MIN_OPSET} and {MAX_OPSET} was wanted.")
     if target == found:
         return model
+    for node in model.graph.node:  # the converter carries this default into versions that don't know it
+        kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes" or attribute.i]
+        if len(kept) < len(node.attribute):
+            del node.attribute[:]
+            node.attribute.extend(kept)
     try:
         converted = onnx.version_converter.convert_version(model, target)
     except Exception as error:
-        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise SourceRejected(f"The graph has opset {found} and can't be converted to {target} ({first}); export it again so.") from None
+        reason = first_line(error).rpartition("failed: ")[2]
+        hint = f"ask for opset {found}" if MIN_OPSET <= found <= MAX_OPSET else f"export it again with opset {DEFAULT_OPSET}"
+        raise SourceRejected(f"The graph has opset {found}, and onnx can't convert it to {target} ({reason}); {hint}.") from None
     metadata.name_nodes(converted)
     return converted
 
@@ -219,7 +227,7 @@ def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:
-        raise GraphRejected(f"The graph's shapes contradict each other ({str(error).strip().splitlines()[0][:200]}).") from None
+        raise GraphRejected(f"The graph's shapes contradict each other ({first_line(error)}).") from None
 
 
 def _flatten(model: onnx.ModelProto, batch: int | str) -> bool:

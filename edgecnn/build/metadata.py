@@ -47,24 +47,24 @@ def _scope(node: onnx.NodeProto) -> str | None:
 
 def strip(model: onnx.ModelProto) -> None:
     """Remove documentation and metadata everywhere (exporters write absolute paths, stack traces and dates there). In place."""
-    model.doc_string = ""
+    model.ClearField("doc_string")
     del model.metadata_props[:]
     for graph in subgraphs(model.graph):
-        graph.doc_string = ""
+        graph.ClearField("doc_string")
         del graph.metadata_props[:]
         for value in (*graph.input, *graph.output, *graph.value_info):
-            value.doc_string = ""
+            value.ClearField("doc_string")
             del value.metadata_props[:]
     for function in model.functions:
-        function.doc_string = ""
+        function.ClearField("doc_string")
         del function.metadata_props[:]
     for node in all_nodes(model):
-        node.doc_string = ""
+        node.ClearField("doc_string")
         del node.metadata_props[:]
         for attribute in node.attribute:
-            attribute.doc_string = ""
+            attribute.ClearField("doc_string")
     for tensor in all_tensors(model):
-        tensor.doc_string = ""
+        tensor.ClearField("doc_string")
         del tensor.metadata_props[:]
 
 

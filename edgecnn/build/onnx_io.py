@@ -16,6 +16,7 @@ from pathlib import Path
 
 import onnx
 
+from edgecnn.build.source import first_line
 from edgecnn.errors import GraphRejected, InputMissing
 
 MAX_BYTES = (1 << 31) - (1 << 20)  # protobuf serializes less than 2 GiB
@@ -74,8 +75,7 @@ def check(model: onnx.ModelProto, *, name: str = "the graph") -> None:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise GraphRejected(f"{name} breaks the rules of ONNX: {first[:300]}") from None
+        raise GraphRejected(f"{name} breaks the rules of ONNX: {first_line(error)}.") from None
 
 
 def subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgecnn.build.conform import check_content, dims, graph_input, shape_text
+from edgecnn.build.conform import check_content, dims, graph_input, inline_functions, shape_text
 from edgecnn.build.onnx_io import all_tensors, load_onnx, parse
 from edgecnn.build.source import Float32, Found, Named, Request
 from edgecnn.device.engines import open_graph
@@ -20,7 +20,7 @@ _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DO
 def from_onnx(path: Path, request: Request) -> Found:
     """The graph at `path`, which onnxruntime answers for without optimization. Raises InputMissing, GraphRejected or SourceRejected."""
     data = load_onnx(path)
-    model = parse(data, name=str(path))
+    model = inline_functions(parse(data, name=str(path)))
     check_content(model)
     value = graph_input(model)
     shape = dims(value) or ()

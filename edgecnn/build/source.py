@@ -297,13 +297,16 @@ def _probe(found: Found, index: int | None, shape: tuple[int, ...]) -> tuple[int
 def _run(outputs: Callable[[Float32], list[Named]], x: Float32) -> list[Named]:
     try:
         return outputs(x)
-    except (EdgecnnError, MemoryError):
+    except (SourceRejected, MemoryError):
         raise
     except Exception as error:  # a network's own code raises anything
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300].rstrip(".")
-        raise SourceRejected(
-            f"The network fails on an input of shape {list(x.shape)}: {type(error).__name__}: {first}; is the size right?"
-        ) from error
+        reason = first_line(error) if isinstance(error, EdgecnnError) else f"{type(error).__name__}: {first_line(error)}"
+        raise SourceRejected(f"The network fails on an input of shape {list(x.shape)}: {reason}; is the size right?") from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message that says something, 300 characters at most, without its full stop."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300].rstrip(". ")
 
 
 def choose_output(names: tuple[str, ...], index: int | None) -> int:

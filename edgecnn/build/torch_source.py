@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from edgecnn.build.callables import first_line, load_callable, load_into
-from edgecnn.build.source import Found, Named, Request
+from edgecnn.build.callables import load_callable, load_into
+from edgecnn.build.source import Found, Named, Request, first_line
 from edgecnn.errors import SourceRejected, UsageError
 from edgecnn.train.checkpoint import load_checkpoint
 
