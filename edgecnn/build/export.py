@@ -13,7 +13,7 @@ from edgecnn.build.chatter import chatter_to_log, log
 from edgecnn.build.conform import DEFAULT_OPSET, MAX_OPSET, MIN_OPSET, conform
 from edgecnn.build.metadata import stamp
 from edgecnn.build.onnx_io import serialize
-from edgecnn.build.source import Source
+from edgecnn.build.source import Source, first_line
 from edgecnn.device.engines import open_graph
 from edgecnn.errors import EdgecnnError, GraphRejected, SourceRejected, UsageError
 
@@ -57,7 +57,9 @@ def _capture(source: Source, opset: int, batch: int | str, shape: tuple[int, ...
             )
             assert program is not None
             proto: onnx.ModelProto = program.model_proto
-    except (torch.onnx.OnnxExporterError, torch.onnx.errors.OnnxExporterError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the network's own code and the exporter raise anything
         log.info("the export failed", exc_info=error)
         raise _explained(error) from error
     return serialize(proto)
@@ -68,21 +70,19 @@ def _explained(error: BaseException) -> SourceRejected:
     chain = [error]
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
+    cause = chain[-1]
+    reason = f"{type(cause).__name__}: {first_line(cause)}"
     node = next((found for link in chain for found in [_failing_node(link)] if found is not None), None)
     if node is not None:
         operator = str(node.meta.get("original_aten") or node.target)
         scope, kind = _module_of(node)
-        return SourceRejected(
-            f"ONNX has nothing for the operator {operator}, which {scope} ({kind}) uses; replace it there by operators that ONNX has."
-        )
-    cause = chain[-1]
-    where = _users_line(cause)
-    reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), "")[:300].rstrip(".")
+        if any(type(link).__name__ == "DispatchError" for link in chain):
+            reason = f"ONNX has nothing for the operator {operator}, which {scope} ({kind}) uses"
+            return SourceRejected(f"{reason}; replace it there by operators that ONNX has.")
+        return SourceRejected(f"torch.onnx can't translate the operator {operator}, which {scope} ({kind}) uses ({reason}); replace it there.")
     if "data-dependent" in reason:
         reason = "forward decides by the values in a tensor, which a fixed graph can't do"
-    else:
-        reason = f"{type(cause).__name__}: {reason}"
-    return SourceRejected(f"torch.export can't capture the network: {reason}{where}; change forward there, and export again.")
+    return SourceRejected(f"torch.export can't capture the network: {reason}{_users_line(cause)}; change forward there, and export again.")
 
 
 def _failing_node(error: BaseException) -> Any:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from edgecnn.build.chatter import log
+
 _TAIL = 4000
 
 
@@ -58,10 +60,14 @@ def _limit(pid: int, memory_mb: int) -> None:
     size = memory_mb << 20
     # RLIMIT_DATA counts what is really asked for; RLIMIT_AS would count the address space that thread pools only reserve
     for which, value in ((resource.RLIMIT_DATA, size), (resource.RLIMIT_FSIZE, size), (resource.RLIMIT_CORE, 0)):
-        _, hard = resource.prlimit(pid, which)
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        with contextlib.suppress(ProcessLookupError):  # it ended already
+        try:
+            _, hard = resource.prlimit(pid, which)
+            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.prlimit(pid, which, (bound, bound))
+        except ProcessLookupError:  # it ended already
+            return
+        except OSError as error:
+            log.info("the child's limits can't be set here (%s); only its time is limited", error.strerror)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

@@ -87,12 +87,16 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A network as it was found. shape: (batch, channels, height, width) of its input, None where it doesn't say; base: a spec that came with it."""
+    """A network as it was found. shape: (batch, channels, height, width) of its input, None where it doesn't say; base: a spec that came with it.
+
+    likely_channels: a guess, for where nothing and nobody says.
+    """
 
     kind: Kind
     name: str
     shape: tuple[int | None, ...]
     outputs: Callable[[Float32], list[Named]]
+    likely_channels: int | None = None
     base: ModelSpec | None = None
     module: torch.nn.Module | None = None
     program: torch.export.ExportedProgram | None = None
@@ -174,6 +178,8 @@ def _find(source: Any, request: Request) -> Found:
         from edgecnn.build import torch_source
 
         return torch_source.from_program(path, request) if path.suffix == ".pt2" else torch_source.from_checkpoint(path, request)
+    if path.suffix == ".py":
+        raise UsageError(f"{text} is code; say which class or function in it makes the network: {text}:NAME.")
     if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
         raise CheckpointRejected(
             f"{text} is a pickle, which can run code and doesn't say which network it belongs to; give the network, with these weights: "
@@ -244,14 +250,16 @@ def frozen_batch(fixed: int, wanted: int | str) -> SourceRejected:
 def _preprocess(found: Found, request: Request, base: ModelSpec | None) -> Preprocess:
     """The preprocessing, in agreement with all that says something of the input's shape."""
     asked = parse_size(request.input_size) if request.input_size is not None else None
-    channels = (asked[0] if asked and len(asked) == 3 else None) or (base.preprocess.depth if base else None) or found.shape[1]
+    channels = (
+        (asked[0] if asked and len(asked) == 3 else None) or (base.preprocess.depth if base else None) or found.shape[1] or found.likely_channels
+    )
     sides = (asked[-2:] if asked else None) or (base.preprocess.input_size if base else None) or found.shape[2:]
     size = (sides[0], sides[1]) if sides[0] and sides[1] else None
     if channels not in (None, 1, 3):
         raise SourceRejected(f"The network takes {channels} channels; 3 (colour) or 1 (grey) were wanted: images have no others.")
     if request.preprocess is not None:
         pre = parse_preprocess(request.preprocess, channels=channels, size=size)
-    elif base is not None and asked is None:
+    elif base is not None:
         pre = base.preprocess
     elif size is None:
         raise UsageError("The network's input size isn't known; give it (--input-size), such as 224x224 or 1x28x28.")

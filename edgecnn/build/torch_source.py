@@ -45,7 +45,8 @@ def from_module(module: torch.nn.Module, *, name: str, notes: tuple[str, ...] = 
     return Found(
         kind="module",
         name=name,
-        shape=(None, first.in_channels if first is not None else None, None, None),
+        shape=(None, None, None, None),
+        likely_channels=1 if first is not None and first.in_channels == 1 else 3,
         outputs=_runner(ready),
         module=ready,
         notes=(*notes, *more),

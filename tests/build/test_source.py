@@ -109,7 +109,7 @@ def test_an_unknown_size_is_asked_for(small: nn.Module) -> None:
 def test_sizes_that_disagree_are_told_apart(small: nn.Module) -> None:
     with pytest.raises(UsageError, match=r"makes 3 x 12 x 10 .*the input size that was asked for is 32 x 32"):
         open_source(small, preprocess="size=12x10", input_size="32x32")
-    with pytest.raises(UsageError, match=r"makes 1 x 12 x 10 .*the network takes 3 x \? x \?"):
+    with pytest.raises(SourceRejected, match=r"fails on an input of shape \[1, 1, 12, 10\]: .*to have 3 channels, but got 1"):
         open_source(small, input_size="1x12x10")
 
 
@@ -203,7 +203,21 @@ def test_a_lazy_layer_is_named_and_not_settled() -> None:
 def test_a_network_of_four_channels_is_refused() -> None:
     module = nn.Sequential(nn.Conv2d(4, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(SourceRejected, match=r"takes 4 channels; 3 .* or 1 .* were wanted"):
+        open_source(module, input_size=(4, 8, 8))
+    with pytest.raises(SourceRejected, match="to have 4 channels, but got 3 channels"):
         open_source(module, input_size=(8, 8))
+
+
+def test_layers_may_be_defined_in_any_order() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second, self.first = nn.Conv2d(8, 2, 1), nn.Conv2d(3, 8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(x)).mean((2, 3))
+
+    assert open_source(Backwards(), input_size=(8, 8)).spec.input.shape == (1, 3, 8, 8)
 
 
 def test_wrappers_are_taken_off(small: nn.Module, images: Images) -> None:
@@ -252,6 +266,8 @@ def test_a_checkpoint_brings_its_spec_its_licences_and_its_recipe(tmp_path: Path
     assert source.recipe_sha256 == "ab" * 32
     np.testing.assert_allclose(source.logits(images(2, 3, 8, 8)), answers(net, images(2, 3, 8, 8)), rtol=1e-6, atol=1e-6)
     assert open_source(tmp_path / "c.safetensors", name="other", sequence=5, labels="x,y").spec.labels == ("x", "y")
+    with pytest.raises(UsageError, match=r"makes 3 x 8 x 8 .*the input size that was asked for is 16 x 16"):
+        open_source(tmp_path / "c.safetensors", input_size="16x16")
     with pytest.raises(UsageError, match="belong to package"):
         open_source(tmp_path / "c.safetensors", weights="w.safetensors")
 
@@ -271,6 +287,9 @@ def test_a_missing_file_is_named(text: str) -> None:
 
 def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(b"TFL3")
+    (tmp_path / "net.py").touch()
+    with pytest.raises(UsageError, match=r"net\.py is code; say which class or function in it makes the network"):
+        open_source(tmp_path / "net.py")
     with pytest.raises(UsageError, match="is no source"):
         open_source(tmp_path / "net.tflite")
     with pytest.raises(UsageError, match="A dict is no source"):
