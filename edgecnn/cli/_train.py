@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +25,6 @@ def run_training(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    _quiet()
     recipe = load_job_recipe(path, overrides=_parse(overrides), data=data)
     if recipe.schedule.batch_size % devices:
         raise UsageError(f"--devices {devices} can't share batches of {recipe.schedule.batch_size} evenly; change schedule.batch_size.")
@@ -74,9 +71,3 @@ def _threads(wanted: int | None, before: int | None) -> int:
     if threads > allowed:
         print(f"edgecnn: the run began with {threads} threads, {allowed} are allowed here: its weights may differ in the last bits.", file=sys.stderr)
     return min(threads, allowed)
-
-
-def _quiet() -> None:
-    """Lightning's advice is not about the user's run."""
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning_fabric")

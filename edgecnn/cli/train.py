@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edgecnn.cli._options import require_extra
+
 
 @click.command(epilog="Example: edgecnn train models/simplecnn-fashion/recipe.toml -o runs/fashion --set schedule.epochs=3")
 @click.argument("recipe", type=click.Path(path_type=Path))
@@ -30,9 +32,13 @@ def command(
 ) -> None:
     """Train the network of RECIPE (TOML) and leave model.safetensors, last.safetensors and metrics.jsonl in a folder.
 
+    Images are a folder with a folder for each class, the same inside .tar or .tar.gz, idx files (MNIST and its family, plain or .gz), CIFAR's
+    binary version, or a CSV of file and labels where several labels may hold at once.
+
     A run that was killed goes on with --resume, and ends in the same weights as if it had not been.
     """
-    from edgecnn.cli._train import run_training
+    with require_extra("train"):
+        from edgecnn.cli._train import run_training
 
     run_training(
         recipe,

@@ -5,8 +5,12 @@ That holds because nothing random survives an epoch: order and augmentation foll
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import math
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +21,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from edgecnn import errors
 from edgecnn.artifact.codec import encode
 from edgecnn.artifact.files import write_atomic
 from edgecnn.artifact.spec import ModelSpec
@@ -60,6 +65,7 @@ def fit(job: Job) -> None:
 
     Raises CheckFailed when the loss stops being finite.
     """
+    _quiet()
     precision = "bf16-mixed" if job.recipe.numerics.precision == "bfloat16" else "32-true"
     if job.devices == 1:
         fabric = Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
@@ -67,7 +73,25 @@ def fit(job: Job) -> None:
         _train(fabric, job)
     else:
         fabric = Fabric(accelerator="auto", devices=job.devices, strategy="ddp_spawn", precision=precision)  # type: ignore[arg-type]
-        fabric.launch(_train, job)  # type: ignore[arg-type]
+        try:
+            # not as an argument: launch() takes arguments apart and refuses frozen dataclasses
+            fabric.launch(functools.partial(_train, job=job))
+        except torch.multiprocessing.ProcessRaisedException as error:
+            raise own_error(error) from None
+
+
+def _quiet() -> None:
+    """Lightning's and torch's remarks about their processes are not about the user's run."""
+    for name in ("lightning_fabric", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning_fabric")
+
+
+def own_error(error: Exception) -> Exception:
+    """The error of ours that ended another process, which hands over its traceback as text."""
+    found = re.fullmatch(r"edgecnn\.errors\.(\w+): (.*)", str(error).rstrip().rsplit("\n", 1)[-1])
+    kind = getattr(errors, found[1], None) if found else None
+    return kind(found[2]) if found and kind else error
 
 
 @dataclass(slots=True)
@@ -83,6 +107,7 @@ class _State:
 
 
 def _train(fabric: Fabric, job: Job) -> None:
+    _quiet()
     torch.set_num_threads(max(1, job.threads // job.devices))
     first = fabric.global_rank == 0
     reporter = job.reporter() if first else None
@@ -125,7 +150,7 @@ def _prepare(fabric: Fabric, job: Job, reporter: Reporter | None) -> _State:
     if recipe.numerics.channels_last:
         plain = plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if job.devices > 1:
-        plain = _synchronise_batch_norm(fabric, plain, reporter)
+        plain = synchronise_batch_norm(fabric, plain, reporter)
     o = recipe.optimizer
     decayed = [p for p in plain.parameters() if p.ndim > 1]
     others = [p for p in plain.parameters() if p.ndim <= 1]
@@ -151,7 +176,7 @@ def _restore(state: _State, saved: Checkpoint, sgd: torch.optim.SGD) -> None:
     state.step = saved.header.epoch * saved.header.steps_per_epoch
 
 
-def _synchronise_batch_norm(fabric: Fabric, net: torch.nn.Module, reporter: Reporter | None) -> torch.nn.Module:
+def synchronise_batch_norm(fabric: Fabric, net: torch.nn.Module, reporter: Reporter | None) -> torch.nn.Module:
     if not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in net.modules()):
         return net
     if fabric.device.type == "cuda":

@@ -41,10 +41,10 @@ class RichReporter:
     def epoch(self, metrics: EpochMetrics) -> None:
         self._current = metrics.epoch + 1
         self._bar.update(self._task, epoch=f"{min(self._current, self._epochs)}/{self._epochs}")
-        self._console.print(epoch_line(metrics, self._epochs), highlight=False)
+        self._console.print(epoch_line(metrics, self._epochs), highlight=False, soft_wrap=True)
 
     def note(self, message: str) -> None:
-        self._console.print(message, highlight=False)
+        self._console.print(message, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         self._bar.stop()
