@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from edgecnn import errors
 from edgecnn.artifact.codec import encode
@@ -76,7 +77,7 @@ def fit(job: Job) -> None:
         try:
             # not as an argument: launch() takes arguments apart and refuses frozen dataclasses
             fabric.launch(functools.partial(_train, job=job))
-        except torch.multiprocessing.ProcessRaisedException as error:
+        except ProcessRaisedException as error:
             raise own_error(error) from None
 
 
