@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections import Counter
+from typing import Any
 
 import onnx
 
-from edgecnn.artifact.codec import canonical_json
+from edgecnn.artifact.codec import encode
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.build.onnx_io import all_nodes, all_tensors, parse, serialize, subgraphs
 
@@ -73,12 +75,16 @@ def stamp(model: bytes, spec: ModelSpec) -> bytes:
     proto = parse(model)
     strip(proto)
     essentials = {
-        "edgecnn.labels": canonical_json(spec.labels).decode().strip(),
+        "edgecnn.labels": _compact(spec.labels),
         "edgecnn.name": spec.name,
-        "edgecnn.preprocess": canonical_json(spec.preprocess).decode().strip(),
+        "edgecnn.preprocess": _compact(spec.preprocess),
         "edgecnn.task": spec.task,
         "edgecnn.version": spec.version,
     }
     for key, value in essentials.items():
         proto.metadata_props.add(key=key, value=value)
     return serialize(proto)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(encode(value), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -325,7 +325,7 @@ def choose_output(names: tuple[str, ...], index: int | None) -> int:
         return index
     if len(names) != 1:
         raise SourceRejected(
-            f"The network has {len(names)} outputs ({', '.join(names)}); one of logits was wanted: say which (output index, from 0)."
+            f"The network has {len(names)} outputs ({', '.join(names)}); one of logits was wanted: say which (--output-index, from 0)."
         )
     return 0
 
