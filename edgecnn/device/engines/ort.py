@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CPU = "CPUExecutionProvider"
-_ERROR = 3  # onnxruntime's severities: 0 verbose, 1 info, 2 warning, 3 error, 4 fatal
+_FATAL = 4  # of onnxruntime's severities 0 to 4: what is an error it raises as well, and we say it in our words
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -82,7 +82,7 @@ def _options(threads: int, optimize: bool) -> onnxruntime.SessionOptions:
     options.inter_op_num_threads = 1
     # waiting threads that spin double the CPU time of a small net, and slow all down where the machine has other work
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = _ERROR
+    options.log_severity_level = _FATAL
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     if is_x86() and not has_vnni():
