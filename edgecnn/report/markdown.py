@@ -1,0 +1,34 @@
+"""Small pieces of Markdown. Texts from an artifact are data: nothing in them may act as markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
+
+
+def text(value: str) -> str:
+    """`value` on one line, its special characters escaped."""
+    return _SPECIAL.sub(r"\\\1", " ".join(value.split()))
+
+
+def code(value: str) -> str:
+    """`value` as a code span that may also stand in a table."""
+    return f"`{' '.join(value.split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> Iterator[str]:
+    """The lines of a table, the first row its heading; cells are Markdown already. The columns numbered in `right` are flush right.
+
+    Columns are padded so that the source reads as well as the page.
+    """
+    widths = [max(3, *(len(row[place]) for row in rows)) for place in range(len(rows[0]))]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (cell.rjust(width) if place in right else cell.ljust(width) for place, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        return f"| {' | '.join(padded)} |"
+
+    yield line(rows[0])
+    yield line(["-" * (width - 1) + ":" if place in right else "-" * width for place, width in enumerate(widths)])
+    yield from map(line, rows[1:])
