@@ -31,10 +31,14 @@ def staged(folder: Path) -> Iterator[Path]:
     A kill between the two renames leaves the old one beside it, under a name that the next call puts back.
     """
     stage, old = (folder.with_name(f".{folder.name}.{kind}.part") for kind in ("new", "old"))
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    for left in (stage, old):
-        shutil.rmtree(left, ignore_errors=True)
+
+    def tidy() -> None:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for left in (stage, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+    tidy()
     stage.mkdir()
     try:
         for name in WRITTEN_BY_HAND:
@@ -44,8 +48,7 @@ def staged(folder: Path) -> Iterator[Path]:
         folder.rename(old)
         stage.rename(folder)
     finally:
-        for left in (stage, old):
-            shutil.rmtree(left, ignore_errors=True)
+        tidy()
 
 
 def write_card(stage: Path, artifact: Path, float32: Path, images: Collection, *, name: str) -> None:
