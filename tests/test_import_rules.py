@@ -23,10 +23,11 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "artifact": ({"errors"}, set()),
     "data": ({"errors", "artifact"}, {"numpy", "PIL"}),
     "device": ({"errors", "artifact", "data"}, {"numpy", "PIL", "onnxruntime"}),
+    "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "inspect")
+DEVICE_COMMANDS = ("run", "bench", "validate", "inspect", "card")
 
 
 def modules(package: str) -> list[str]:
@@ -36,7 +37,7 @@ def modules(package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-LIGHT = [name for package in ("errors", "artifact", "data", "device") for name in modules(package)]
+LIGHT = [name for package in ("errors", "artifact", "data", "device", "report") for name in modules(package)]
 HOST = [name for package in ("train", "build") for name in modules(package)]
 ALL = frozenset(LIGHT + HOST)
 
@@ -143,6 +144,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run", "colors.edgecnn", "red.png", "--json"),
         ("inspect", "colors.edgecnn"),
         ("validate", "colors.edgecnn"),
+        ("card", "colors.edgecnn"),
         ("bench", "colors.edgecnn", "--min-seconds", "0.1", "--min-runs", "100"),
     ],
 )
