@@ -85,7 +85,7 @@ def _trained(recipe: Recipe, folder: Path) -> Path:
     """The checkpoint of a run in runs/, which goes on where it stopped."""
     run = ROOT / "runs" / recipe.name
     train = recipe.data.train.path
-    given = ["--train", train] if train and Path(train).exists() else []
+    given = ["--train", train] if train and Path(train).is_absolute() and Path(train).exists() else []
     command = [sys.executable, "-m", "edgecnn", "train", str(folder / "recipe.toml"), "-o", str(run), "--resume", *given]
     done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
     if done.returncode:
