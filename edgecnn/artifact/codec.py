@@ -27,6 +27,12 @@ class CodecError(ValueError):
         super().__init__(f"{where}: {message}")
         self.where = where
 
+    @property
+    def sentence(self) -> str:
+        """The message with its full stop, or the question mark of a guess."""
+        text = str(self)
+        return text if text.endswith("?") else f"{text}."
+
 
 def encode(value: Any) -> Any:
     """A dataclass (or a tuple, mapping or scalar of them) as JSON-ready values; None fields are left out.

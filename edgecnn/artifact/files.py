@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from edgecnn.errors import OutputNotWritable
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextlib.contextmanager
 def atomic_writer(path: Path | str) -> Iterator[BinaryIO]:
@@ -47,6 +49,21 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         file.write(data)
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is gone, with all in it, when the block ends. Raises OutputNotWritable when its disk is full."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        place = tempfile.gettempdir()
+        raise OutputNotWritable(
+            f"a temporary file can't be written in {place}: the disk is full; free some space, or name another folder in TMPDIR."
+        ) from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -68,7 +85,7 @@ def _reason(path: Path, error: OSError) -> str:
         return f"{path} can't be written: there is no folder {path.parent}; make it first."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} can't be written: no permission for {path.parent}; choose another folder."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return f"{path} can't be written: the disk is full; free some space. What stood there before still stands."
     if error.errno in (errno.EISDIR, errno.ENOTDIR):
         return f"{path} can't be written: it, or a part of its path, is no such file or folder; choose another name."

@@ -99,7 +99,7 @@ def _attribute(module: Any, path: str, place: str) -> Any:
     for name in path.split("."):
         if not hasattr(found, name):
             public = [known for known in dir(found) if not known.startswith("_")]
-            raise InputMissing(f"{place} has no {path}{suggestion(name, public)}.")
+            raise InputMissing(f"{place} has no {path}{suggestion(name, public) or '.'}")
         found = getattr(found, name)
     return found
 
@@ -127,8 +127,8 @@ def _run(action: Any, doing: str) -> Any:
         raise
     except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(last.filename).name}, line {last.lineno}"
-        raise SourceRejected(f"{doing[0].upper()}{doing[1:]} raised {type(error).__name__}: {first_line(error)} ({where}).") from error
+        where = "" if isinstance(error, SyntaxError) else f" ({Path(last.filename).name}, line {last.lineno})"  # which says it itself
+        raise SourceRejected(f"{doing[0].upper()}{doing[1:]} raised {type(error).__name__}: {first_line(error)}{where}.") from error
 
 
 def load_into(module: torch.nn.Module, weights: Path | str, *, allow_pickle: bool) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def _decode(table: Mapping[str, Any], channels: int | None, size: tuple[int, int
     try:
         return decode(Preprocess, table, where="preprocess", unknown="refuse")
     except CodecError as error:
-        raise UsageError(f"{error}.") from None
+        raise UsageError(error.sentence) from None
 
 
 def _inline(text: str) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _inline(tensor: onnx.TensorProto, path: Path) -> None:
         with os.fdopen(file, "rb", closefd=False) as stream:
             stream.seek(offset)
             tensor.raw_data = stream.read(wanted)
-    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.ClearField("data_location")
     del tensor.external_data[:]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -139,8 +140,10 @@ def export(
     )
     if quantize != "none" and needs_calibration(quantize) and calibration is None:
         raise UsageError(f"{quantize} needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
-    _check_writable(Path(output))
+    _check_writable(Path(output), (source, *described.values()))
     network = open_source(source, spec=spec, batch=batch, **described)
+    if quantize == "dynamic" and network.spec.batch != 1:
+        raise UsageError("dynamic measures its ranges on a whole batch, so an image's answer would depend on its company; take --batch 1.")
     images = open_images(network.spec, calibration, validation)
     if images.validation is not None:  # labels that don't fit are told before the work rather than after it
         evaluate(network, Subset(whole=images.validation, positions=frozenset({0})), network.spec)
@@ -165,8 +168,10 @@ class _Undone(Exception):
     pass
 
 
-def _check_writable(output: Path) -> None:
-    """Before the work rather than after it. Raises UsageError or OutputNotWritable."""
+def _check_writable(output: Path, read: Sequence[object]) -> None:
+    """Before the work rather than after it. read: what the export reads from, where it is a file. Raises UsageError or OutputNotWritable."""
+    if any(isinstance(place, (str, Path)) and _same_file(output, place) for place in read):
+        raise UsageError(f"{output} is read by this export and would be replaced by the artifact; give it another name.")
     if output.is_dir():
         raise UsageError(f"{output} is a folder; give the name of a file, such as {output / 'model.edgecnn'}.")
     try:
@@ -174,6 +179,13 @@ def _check_writable(output: Path) -> None:
             raise _Undone
     except _Undone:
         pass
+
+
+def _same_file(output: Path, place: str | Path) -> bool:
+    try:
+        return os.path.samefile(output, place)
+    except OSError:  # one of them isn't there, or is no path at all
+        return False
 
 
 def _answers(network: Source, images: Images) -> NDArray[np.float32]:
@@ -247,19 +259,29 @@ def _validate(task: _Task, links: Sequence[Link]) -> tuple[Link, Accuracy | None
     task.options.tell(Event(stage="validate", kind="start"))
     images, last, quantized = task.images, links[-1], task.options.quantize != "none"
     collection = images.validation
+    judged_on: dict[str, Scalar] = {"judged_on": images.origin}
     if collection is None and quantized and images.calibration is not None:
         collection = Unlabelled(whole=images.calibration)
     accuracy, judged = None, last.stage.against_source
     if collection is not None:
         limits, progress = task.options.decision_limits, _progress(task, "validate")
         measured = chain.measure(last, links[-2], task.network, collection, spec=task.spec, limits=limits, progress=progress)
+        judged_on["judged_sha256"] = digest(collection)
         judged = measured.link.stage.against_source
         accuracy = measured.accuracy
         last = measured.link if quantized or not measured.passed else last  # a float32 graph's record keeps the stricter comparison
+    last = replace(last, stage=replace(last.stage, configuration={**last.stage.configuration, **judged_on}))
     task.options.tell(Event(stage="validate", kind="end", parity=judged))
     advice = "give more calibration images, another --quantize, or a lower --min-agreement where that will do" if quantized else "try another --opset"
     _demand(task, judged, task.options.quantize if quantized else last.stage.name, advice)
-    return last, accuracy, _notes(task, judged, quantized)
+    return last, accuracy, (*_unused(task), *_notes(task, judged, quantized))
+
+
+def _unused(task: _Task) -> tuple[str, ...]:
+    name = task.options.quantize
+    if task.images.calibration is None or (name != "none" and needs_calibration(name)):
+        return ()
+    return ("the calibration images measured no ranges, because the graph stays in float; add --quantize int8 where it should not",)
 
 
 def _notes(task: _Task, judged: ParityReport | None, quantized: bool) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgecnn.artifact.files import temporary_folder
 from edgecnn.build.chatter import log
 from edgecnn.build.conform import DOMAINS, dims, infer_shapes
 from edgecnn.build.limits import run_limited
@@ -47,7 +47,7 @@ def simplify(
     check_inputs: float32 (n, channels, height, width), n at least 1: on these both graphs, run without optimization, must answer alike: every
     logit within 5e-6 + 5e-6 * |logit|. command: the simplifier, called with the paths of its input and output; ours where not given.
     A crash, a timeout, too much memory, an invalid or larger graph, a lost open dimension, a changed edge or answer: all of these give the
-    input's bytes back, with the reason in `note`; nothing is raised for them.
+    input's bytes back, with the reason in `note`; nothing is raised for them. OutputNotWritable is, where temporary files find no space.
     """
     tools = {name: importlib.metadata.version(name) for name in ("onnxsim", "onnx")}
     try:
@@ -62,10 +62,10 @@ def simplify(
 
 def _child(model: bytes, command: list[str], timeout_s: float, memory_mb: int) -> bytes | None:
     """The child's graph, tidied and checked; None when it has found nothing."""
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
-        source, target = Path(folder, "in.onnx"), Path(folder, "out.onnx")
+    with temporary_folder() as folder:
+        source, target = folder / "in.onnx", folder / "out.onnx"
         source.write_bytes(model)
-        outcome = run_limited([*command, str(source), str(target)], timeout_s=timeout_s, memory_mb=memory_mb, folder=Path(folder))
+        outcome = run_limited([*command, str(source), str(target)], timeout_s=timeout_s, memory_mb=memory_mb, folder=folder)
         for line in outcome.output.splitlines():
             log.info("onnxsim: %s", line)
         if outcome.failure is not None:

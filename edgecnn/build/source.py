@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,14 +162,14 @@ def _find(source: Any, request: Request) -> Found:
     if not isinstance(source, (str, Path)):
         return _from_object(source)
     path, text = Path(source), str(source)
-    code = bool(_CALLABLE.fullmatch(text)) and not path.exists()
+    code = bool(_CALLABLE.fullmatch(text)) and not os.path.exists(path)
     if not code and (request.weights is not None or request.args):
         raise UsageError(f"Weights and arguments belong to package.module:callable or file.py:callable; {text} holds its own.")
     if code:
         from edgecnn.build import torch_source
 
         return torch_source.from_callable(text, request)
-    if not path.exists():
+    if not os.path.exists(path):  # which, unlike Path's, is False for a name that is too long
         raise InputMissing(f"{text} doesn't exist; give a checkpoint (.safetensors), an .onnx, a .pt2, package.module:callable or file.py:callable.")
     if path.suffix == ".onnx":
         from edgecnn.build import onnx_source
@@ -298,6 +299,11 @@ def _probe(found: Found, index: int | None, shape: tuple[int, ...]) -> tuple[int
         notes = (
             *notes,
             "its answers look like probabilities: edgecnn takes the softmax itself, so leave it out of the network or the scores come out flat",
+        )
+    elif (answers >= 0).all() and (answers <= 1).all() and answers.any():
+        notes = (
+            *notes,
+            "its answers all lie between 0 and 1, as a sigmoid's do: edgecnn takes the sigmoid itself, so leave it out of the network",
         )
     return index, answers, notes
 

@@ -115,37 +115,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    from edgecnn.cli._interrupts import interrupted, interrupts_remembered
+
+    with interrupts_remembered():
+        try:
+            if "_EDGECNN_COMPLETE" in os.environ:  # click's completion for the shell
+                edgecnn.main(arguments, prog_name="edgecnn")
+            # not edgecnn.main(): it gives Ctrl-C, a closed pipe and a missing argument exit codes of its own
+            with edgecnn.make_context("edgecnn", arguments) as ctx:
+                edgecnn.invoke(ctx)
+            return 0
+        except click.exceptions.Exit as done:
+            return done.exit_code
+        except (KeyboardInterrupt, click.Abort) as stop:
+            _say("; ".join(filter(None, ("interrupted", str(stop)))))
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if not interrupted():
+                return _tell(error, arguments)
+            _say("interrupted")
+        return _INTERRUPTED
+
+
+def _tell(error: Exception, arguments: list[str]) -> int:
+    """Say what went wrong in a sentence, or for a bug of ours in full, and return the exit code."""
     from edgecnn.errors import EdgecnnError
 
-    try:
-        if "_EDGECNN_COMPLETE" in os.environ:  # click's completion for the shell
-            edgecnn.main(arguments, prog_name="edgecnn")
-        # not edgecnn.main(): it gives Ctrl-C, a closed pipe and a missing argument exit codes of its own
-        with edgecnn.make_context("edgecnn", arguments) as ctx:
-            edgecnn.invoke(ctx)
-        return 0
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted")
-        return _INTERRUPTED
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         _say(_usage(error))
         return 2 if isinstance(error, click.UsageError) else 3  # click's own code for a file that can't be opened is 1
-    except EdgecnnError as error:
-        _say(str(error))
-        return error.exit_code
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) and error.filename is None:
-            return _unwritable(error)  # files are written by artifact/files.py, which has its own error
-        known = _as_missing(error)
-        if known is not None:
-            _say(str(known))
-            return known.exit_code
-        _report_bug(arguments)
-        return _BUG
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) and error.filename is None:
+        return _unwritable(error)  # files are written by artifact/files.py, which has its own error
+    known = error if isinstance(error, EdgecnnError) else _as_missing(error)
+    if known is not None:
+        _say(str(known))
+        return known.exit_code
+    _report_bug(error, arguments)
+    return _BUG
 
 
 def _unwritable(error: OSError) -> int:
@@ -207,12 +214,12 @@ def _bringing(package: str) -> str | None:
     return None
 
 
-def _report_bug(arguments: list[str]) -> None:
+def _report_bug(error: Exception, arguments: list[str]) -> None:
     import platform
     import traceback
     from importlib import metadata
 
-    traceback.print_exc()
+    traceback.print_exception(error)
     versions = []
     for name in ("edgecnn", "numpy", "onnxruntime", "pillow", "click", "torch", "onnx"):
         try:

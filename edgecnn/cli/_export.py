@@ -22,6 +22,7 @@ from edgecnn.artifact.codec import encode
 from edgecnn.artifact.records import ParityReport
 from edgecnn.build.chain import Accuracy
 from edgecnn.build.pipeline import STAGES, Event, ExportResult, export
+from edgecnn.cli._interrupts import interrupted
 from edgecnn.cli._options import columns, note, put, put_json
 from edgecnn.errors import CheckFailed, EdgecnnError, GraphRejected, OutputNotWritable, SourceRejected
 
@@ -117,6 +118,19 @@ def _named(cells: list[str]) -> Iterator[str]:
     return (pattern.format(cell) for pattern, cell in zip(patterns, cells, strict=False) if cell)
 
 
+class _Log(logging.FileHandler):
+    """A log that says nothing of a full disk itself: the libraries' streams lead back here."""
+
+    failure: str | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        self.failure = str(getattr(sys.exc_info()[1], "strerror", None) or sys.exc_info()[1])
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def _logged(path: Path | None) -> Iterator[None]:
     """What libraries say, in `path`; without one in a temporary file that is kept, and named, only where the export itself failed."""
@@ -126,7 +140,7 @@ def _logged(path: Path | None) -> Iterator[None]:
         os.close(handle)
         path = Path(name)
     try:
-        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+        handler = _Log(path, mode="w", encoding="utf-8")
     except OSError as error:
         raise OutputNotWritable(f"the log {path} can't be written ({error.strerror}); choose another file.") from error
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -138,8 +152,8 @@ def _logged(path: Path | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        kept = kept or _worth_reading(error, path)
-        if kept:
+        kept = kept or (not interrupted() and _worth_reading(error, path))
+        if kept and not interrupted():
             note(f"what the libraries said is in {path}")
         raise
     finally:
@@ -149,6 +163,8 @@ def _logged(path: Path | None) -> Iterator[None]:
         logger.propagate = propagate
         if not kept:
             path.unlink(missing_ok=True)
+        elif handler.failure:
+            note(f"the log {path} is not whole ({handler.failure})")
 
 
 def _worth_reading(error: Exception, path: Path) -> bool:

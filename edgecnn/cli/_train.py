@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from edgecnn.device.host import available_cores
 from edgecnn.errors import UsageError
 from edgecnn.train.fit import Job, fit
-from edgecnn.train.job import SHIPPED, collections, load_job_recipe, make_job_spec, prepare_images, resumable, run_folder
+from edgecnn.train.job import SHIPPED, check_same_images, collections, load_job_recipe, make_job_spec, prepare_images, resumable, run_folder
 from edgecnn.train.progress import DecodeBar, JsonReporter, RichReporter
 
 
@@ -28,12 +29,15 @@ def run_training(
     recipe = load_job_recipe(path, overrides=_parse(overrides), data=data)
     if recipe.schedule.batch_size % devices:
         raise UsageError(f"--devices {devices} can't share batches of {recipe.schedule.batch_size} evenly; change schedule.batch_size.")
+    if threads is not None and threads > available_cores():
+        raise UsageError(f"--threads {threads} is more than this process may use; give at most {available_cores()}.")
     terminal = sys.stderr.isatty() and not as_json
     with run_folder(output or Path("runs") / recipe.name) as folder:
         saved = resumable(folder, recipe, resume=resume)
         spec = saved.spec if saved else make_job_spec(recipe, collections(recipe, path.parent, progress=terminal)[0].labels)
         with DecodeBar() if terminal else contextlib.nullcontext(lambda *_: None) as count:
             training, held_out = prepare_images(recipe, spec, path.parent, folder / "images", count, progress=terminal)
+        check_same_images(saved, training)
         job = Job(
             recipe=recipe,
             spec=spec,
@@ -48,8 +52,11 @@ def run_training(
         try:
             fit(job)
         except KeyboardInterrupt:
-            print(f"edgecnn: stopped; go on with: edgecnn train {path} -o {folder} --resume", file=sys.stderr)
-            raise
+            changes = [f"--set={text}" for text in overrides]
+            changes += [f"--{name}={place}" for name, place in (*data.items(), ("threads", threads)) if place is not None]
+            changes += [f"--devices={devices}"] if devices > 1 else []
+            again = ["edgecnn", "train", str(path), "-o", str(folder), "--resume", *changes]
+            raise KeyboardInterrupt(f"go on with: {shlex.join(again)}") from None
         print(folder / SHIPPED)
 
 
@@ -63,8 +70,6 @@ def _parse(overrides: Sequence[str]) -> dict[str, str]:
 def _threads(wanted: int | None, before: int | None) -> int:
     """A resumed run keeps its thread count, because the bits of the sums depend on it."""
     allowed = available_cores()
-    if wanted is not None and wanted > allowed:
-        raise UsageError(f"--threads {wanted} is more than this process may use; give at most {allowed}.")
     threads = wanted or before or allowed
     if before is not None and threads != before:
         print(f"edgecnn: the run began with {before} threads and goes on with {threads}: its weights may differ in the last bits.", file=sys.stderr)

@@ -53,7 +53,7 @@ def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool,
     if notice:
         note(notice)
     failed = _Failures(as_json=as_json)
-    show = _JsonLines(top) if as_json else _TextLines(model, top, inputs)
+    show = _JsonLines(top, validated=notice is None) if as_json else _TextLines(model, top, inputs)
     for item in find_inputs(inputs):
         try:
             show(_predict(model, item, show.top_k))
@@ -78,7 +78,10 @@ def _no_search_for_garbage() -> Iterator[None]:
 def _predict(model: Model, item: Input, top_k: int) -> Prediction:
     source = item.read()
     if item.ready:
-        return model.predict_input(source, top_k=top_k, name=item.name)
+        try:
+            return model.predict_input(source, top_k=top_k, name=item.name)
+        except UsageError as error:
+            raise UsageError(f"{item.name}: {error}") from None
     found = model.predict(source, top_k=top_k, name=item.title)
     return found if item.title == item.name else dataclasses.replace(found, input=item.name)
 
@@ -106,11 +109,13 @@ class _Failures:
 
 
 class _JsonLines:
-    def __init__(self, top: int | None) -> None:
+    def __init__(self, top: int | None, *, validated: bool) -> None:
         self.top_k = top or 5
+        # each line says so of an artifact that was packed by force
+        self.more = {} if validated else {"validated": False}
 
     def __call__(self, prediction: Prediction) -> None:
-        put_json(prediction.to_json_dict())
+        put_json({**prediction.to_json_dict(), **self.more})
 
 
 class _TextLines:

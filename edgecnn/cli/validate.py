@@ -49,7 +49,7 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
             put(line)
     accuracy = _measure_accuracy(session, data) if data is not None else None
     if as_json:
-        put_json(_facts(file, golden, accuracy))
+        put_json({**_facts(file, golden, accuracy), "validated": notice is None})
     elif accuracy is not None:
         from edgecnn.cli._accuracy import accuracy_lines
 

@@ -70,7 +70,8 @@ def class_labels(found: Iterable[str], *, given: Sequence[str] | None, listed: S
     labels = tuple(given or listed or found)
     for name in found:
         if name not in labels:
-            wanted = "the labels given" if given else LABELS_FILE
+            shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
+            wanted = f"the model's labels ({shown})" if given else LABELS_FILE
             raise DataRejected(f"{where} has a class {name!r} that is not among {wanted}{suggestion(name, labels)}; rename it or correct the labels.")
         if not name.isprintable():
             raise DataRejected(f"{where} has a class {name!r}, whose name can't be printed; rename it.")

@@ -100,8 +100,10 @@ def open_collection(path: Path | str, *, labels: Sequence[str] | None = None) ->
     Raises InputMissing, or DataRejected where no format takes it, it is empty, or its labels don't fit.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputMissing(f"{path} doesn't exist; give a folder, an archive or a file of images.")
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        raise InputMissing(f"{path} doesn't exist; give a folder, an archive or a file of images.") from None
     for name in formats():
         module: Any = importlib.import_module(f"edgecnn.data.{name}")
         if module.matches(path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from edgecnn.artifact.spec import Preprocess
 from edgecnn.errors import ImageRejected, InputMissing
 
 MAX_PIXELS = 64_000_000
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What is decoded. Pillow knows more, among them EPS, which it hands to another program."""
 
 Source = Path | str | bytes | NDArray[np.uint8] | Image.Image
 
@@ -34,13 +37,11 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
     """
     if isinstance(source, np.ndarray):
         return _from_pixels(source, name or "the array")
-    if isinstance(source, Image.Image):
-        return source
     shown = name or (str(source) if isinstance(source, (str, Path)) else "the image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's bomb warning comes below our own limit's check
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with _opened(source) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
                 image.load()
@@ -58,6 +59,12 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError, RuntimeError) as error:
         # Pillow's decoders raise all of these on damaged files
         raise ImageRejected(f"{shown} can't be decoded ({error}).") from None
+
+
+def _opened(source: Path | str | bytes | Image.Image) -> AbstractContextManager[Image.Image]:
+    if isinstance(source, Image.Image):
+        return nullcontext(source)  # not ours to close
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
 
 
 def _from_pixels(pixels: NDArray[Any], shown: str) -> Image.Image:
@@ -103,8 +110,9 @@ def _fit(image: Image.Image, pre: Preprocess) -> Image.Image:
         return _resize(image, pre.size, pre)
     ratios = (height / image.height, width / image.width)
     if pre.resize_mode == "shortest-edge":
-        scale = max(ratios)
-        covering = max(height, round(image.height * scale)), max(width, round(image.width * scale))
+        # the longer side is cut off, not rounded, as torchvision's Resize does
+        by_height = ratios[0] >= ratios[1]
+        covering = (height, height * image.width // image.height) if by_height else (width * image.height // image.width, width)
         if covering[0] * covering[1] > 2 * MAX_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels would have to grow to {covering[1]} x {covering[0]} first; crop it")
         return _resize(image, covering, pre)
@@ -126,7 +134,7 @@ def to_uint8(source: Source, pre: Preprocess, *, name: str | None = None) -> NDA
     except (OSError, ValueError, MemoryError) as error:
         raise ImageRejected(f"{name or 'the image'} can't be converted ({error}).") from None
     height, width = pre.input_size
-    left, top = (image.width - width) // 2, (image.height - height) // 2
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)  # torchvision's CenterCrop, halves to even
     if image.size != (width, height):
         image = image.crop((left, top, left + width, top + height))
     pixels = np.asarray(image)

@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from edgecnn.artifact.codec import CodecError, canonical_json, decode, strict_json
 from edgecnn.artifact.files import write_atomic
 from edgecnn.artifact.spec import ModelSpec
-from edgecnn.errors import CheckpointRejected, InputMissing
+from edgecnn.errors import CheckpointRejected, InputMissing, UsageError
 from edgecnn.train.nets import build_net
 from edgecnn.train.recipe import NetConfig
 
@@ -43,7 +43,7 @@ class EpochMetrics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What the tensors are. threads: with which count on the CPU the run gives the same bits again."""
+    """What the tensors are. data_sha256: of the training images, in order; threads: with which count on the CPU the run gives the same bits again."""
 
     format_version: int = FORMAT_VERSION
     spec: ModelSpec
@@ -53,6 +53,7 @@ class Header:
     steps_per_epoch: int
     threads: int
     recipe_sha256: str
+    data_sha256: str | None = None
     seed: int
     license: str | None = None
     data_license: str | None = None
@@ -79,13 +80,17 @@ class Checkpoint:
     def module(self) -> torch.nn.Module:
         """The net with these weights, in eval mode. Raises CheckpointRejected when they don't fit or aren't finite."""
         spec = self.spec
-        net = build_net(
-            self.net.name,
-            num_classes=len(spec.labels),
-            in_channels=spec.preprocess.depth,
-            input_size=spec.preprocess.input_size,
-            options=self.net.options,
-        )
+        try:
+            net = build_net(
+                self.net.name,
+                num_classes=len(spec.labels),
+                in_channels=spec.preprocess.depth,
+                input_size=spec.preprocess.input_size,
+                options=self.net.options,
+            )
+        except (UsageError, RuntimeError, OverflowError, TypeError) as error:  # torch raises the others for absurd sizes
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise CheckpointRejected(f"The checkpoint's header describes a network that can't be made: {reason}.") from None
         load_weights(net, self.weights, owner=self.net.name)
         return net.eval()
 

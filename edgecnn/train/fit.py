@@ -31,6 +31,7 @@ from edgecnn.errors import CheckFailed
 from edgecnn.train.checkpoint import Checkpoint, EpochMetrics, Header, load_checkpoint, load_weights, save_checkpoint
 from edgecnn.train.images import Images, training_batches
 from edgecnn.train.nets import build_net
+from edgecnn.train.processes import ended_together, stop_once
 from edgecnn.train.recipe import Recipe
 
 T = TypeVar("T")
@@ -75,8 +76,9 @@ def fit(job: Job) -> None:
     else:
         fabric = Fabric(accelerator="auto", devices=job.devices, strategy="ddp_spawn", precision=precision)  # type: ignore[arg-type]
         try:
-            # not as an argument: launch() takes arguments apart and refuses frozen dataclasses
-            fabric.launch(functools.partial(_train, job=job))
+            with ended_together():
+                # not as an argument: launch() takes arguments apart and refuses frozen dataclasses
+                fabric.launch(functools.partial(_train_with_others, job=job))
         except ProcessRaisedException as error:
             raise own_error(error) from None
 
@@ -105,6 +107,11 @@ class _State:
     average: dict[str, torch.Tensor]
     step: int
     history: tuple[EpochMetrics, ...]
+
+
+def _train_with_others(fabric: Fabric, job: Job) -> None:
+    stop_once()
+    _train(fabric, job)
 
 
 def _train(fabric: Fabric, job: Job) -> None:
@@ -316,6 +323,7 @@ def _header(job: Job, state: _State) -> Header:
         steps_per_epoch=len(job.training) // recipe.schedule.batch_size,
         threads=job.threads,
         recipe_sha256=recipe.sha256,
+        data_sha256=job.training.sha256,
         seed=recipe.numerics.seed,
         license=recipe.license,
         data_license=recipe.data.license,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.artifact.codec import encode
+from edgecnn.artifact.files import atomic_writer
 from edgecnn.artifact.spec import Preprocess
 from edgecnn.data import Collection
 from edgecnn.device.image import normalize, to_uint8
@@ -22,12 +22,13 @@ from edgecnn.train.recipe import Augment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Images:
-    """path: an .npy of uint8 (n, height, width, channels).
+    """path: an .npy of uint8 (n, height, width, channels); sha256: of the images that it was made from and of how.
 
     targets: int64 (n,) label indices, or float32 (n, labels) of 0 and 1 for multi-label data.
     """
 
     path: Path
+    sha256: str
     targets: NDArray[np.int64] | NDArray[np.float32]
 
     def pixels(self) -> NDArray[np.uint8]:
@@ -60,28 +61,25 @@ def prepare(collection: Collection, pre: Preprocess, *, cache: Path, name: str, 
         if len(item.target) != 1 and not multi_label:
             raise DataRejected(f"{item.name} has {len(item.target)} labels; a single-label recipe needs one for each image.")
         targets.append(item.target)
-        digest.update(f"{item.name} {len(item.content())} ".encode())
+        digest.update(f"{item.sha256()} {item.name}\n".encode())
     shape = (len(targets), *pre.input_size, pre.depth)
     path = cache / f"{name}-{digest.hexdigest()[:16]}.npy"
     if not path.exists():
         _decode_all(collection, pre, path, shape, on_image)
-    return Images(path=path, targets=encode_targets(targets, len(collection.labels), multi_label=multi_label))
+    return Images(path=path, sha256=digest.hexdigest(), targets=encode_targets(targets, len(collection.labels), multi_label=multi_label))
 
 
 def _decode_all(collection: Collection, pre: Preprocess, path: Path, shape: tuple[int, ...], on_image: Callable[[int], None]) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        for position, item in enumerate(collection):
-            pixels[position] = to_uint8(item.source, pre, name=item.name)
-            on_image(position + 1)
-        pixels.flush()
-        os.replace(temporary, path)
     except OSError as error:
-        raise OutputNotWritable(f"{path} can't be written ({error.strerror}); free some space or choose another folder with -o.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise OutputNotWritable(f"{path.parent} can't be made ({error.strerror}); choose another folder with -o.") from error
+    # written rather than mapped: a full disk is an error then, and not the end of the process by a signal
+    with atomic_writer(path) as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for position, item in enumerate(collection):
+            file.write(to_uint8(item.source, pre, name=item.name).tobytes())
+            on_image(position + 1)
 
 
 def augment(pixels: NDArray[np.uint8], how: Augment, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from edgecnn.errors import OutputNotWritable, RecipeError, UsageError
 from edgecnn.train.checkpoint import Checkpoint, load_checkpoint
 from edgecnn.train.fetch import locate
 from edgecnn.train.images import Images, prepare
+from edgecnn.train.nets import build_net
 from edgecnn.train.recipe import DataSource, Recipe, load_recipe
 
 LAST, SHIPPED, METRICS = "last.safetensors", "model.safetensors", "metrics.jsonl"
@@ -67,6 +68,7 @@ def make_job_spec(recipe: Recipe, labels: tuple[str, ...]) -> ModelSpec:
 
 def prepare_images(recipe: Recipe, spec: ModelSpec, folder: Path, cache: Path, count: Counter, *, progress: bool = False) -> tuple[Images, Images]:
     training, validation = collections(replace(recipe, labels=spec.labels), folder, progress=progress)
+    _check_before_decoding(recipe, spec, len(training))
     result = []
     for name, collection in (("training", training), ("validation", validation)):
         total = len(collection)
@@ -79,9 +81,20 @@ def prepare_images(recipe: Recipe, spec: ModelSpec, folder: Path, cache: Path, c
             on_image=lambda done, name=name, total=total: count(name, done, total),  # type: ignore[misc]
         )
         result.append(images)
-    if len(result[0]) < recipe.schedule.batch_size:
-        raise RecipeError(f"{len(result[0])} training images don't fill one batch of {recipe.schedule.batch_size}; lower schedule.batch_size.")
     return result[0], result[1]
+
+
+def _check_before_decoding(recipe: Recipe, spec: ModelSpec, images: int) -> None:
+    """What would only be noticed once all images are decoded, which may take minutes. Raises RecipeError or build_net's UsageError."""
+    if images < recipe.schedule.batch_size:
+        raise RecipeError(f"{images} training images don't fill one batch of {recipe.schedule.batch_size}; lower schedule.batch_size.")
+    build_net(
+        recipe.net.name,
+        num_classes=len(spec.labels),
+        in_channels=spec.preprocess.depth,
+        input_size=spec.preprocess.input_size,
+        options=recipe.net.options,
+    )
 
 
 def resumable(folder: Path, recipe: Recipe, *, resume: bool) -> Checkpoint | None:
@@ -99,13 +112,19 @@ def resumable(folder: Path, recipe: Recipe, *, resume: bool) -> Checkpoint | Non
     return saved
 
 
+def check_same_images(saved: Checkpoint | None, training: Images) -> None:
+    """Raises UsageError when a run would go on with other training images than it began with."""
+    if saved is not None and saved.header.data_sha256 not in (None, training.sha256):
+        raise UsageError("The run began with other training images; give those again, or start anew in another folder with -o.")
+
+
 @contextlib.contextmanager
 def run_folder(folder: Path) -> Iterator[Path]:
     """The folder, made if needed and locked: two runs in one folder would overwrite each other's checkpoints."""
     lock = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock, os.O_CREAT | os.O_RDWR)
+        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
     except OSError as error:
         raise OutputNotWritable(f"{folder} can't be written ({error.strerror}); choose another folder with -o.") from error
     try:

@@ -193,7 +193,7 @@ def load_recipe(path: Path | str, *, overrides: Mapping[str, str] | None = None)
     try:
         return decode(Recipe, table, where="recipe", unknown="refuse")
     except CodecError as error:
-        raise RecipeError(f"{path}: {str(error).removeprefix('recipe.')}.") from None
+        raise RecipeError(f"{path}: {error.sentence.removeprefix('recipe.')}") from None
 
 
 def _override(table: dict[str, Any], key: str, text: str) -> None:

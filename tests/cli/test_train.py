@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,12 +57,18 @@ def test_other_images_than_the_recipes(recipe_file: WriteRecipe, pictures: Path,
     assert train(path, "-o", tmp_path / "b", "--train", pictures, "--validation", pictures, "--threads", 1).exit_code == 0
 
 
-def test_a_run_is_not_overwritten_and_another_recipes_not_resumed(recipe_file: WriteRecipe, tmp_path: Path) -> None:
+def test_a_run_is_not_overwritten_and_another_recipes_not_resumed(recipe_file: WriteRecipe, pictures: Path, tmp_path: Path) -> None:
     path, out = recipe_file(), tmp_path / "run"
     assert train(path, "-o", out, "--threads", 1).exit_code == 0
     before = (out / "model.safetensors").read_bytes()
     assert "already holds a run; go on with --resume" in refusal(UsageError, path, "-o", out)
     assert "a run of another recipe" in refusal(RecipeError, path, "-o", out, "--resume", "--set", "schedule.epochs=9")
+    again = tmp_path / "again"
+    shutil.copytree(pictures, again)
+    assert train(path, "-o", out, "--resume", "--train", again).exit_code == 0
+    for path_above in (again / "above").iterdir():
+        path_above.write_bytes((again / "below" / path_above.name).read_bytes())
+    assert "began with other training images" in refusal(UsageError, path, "-o", out, "--resume", "--train", again)
     assert (out / "model.safetensors").read_bytes() == before
 
 

@@ -44,7 +44,7 @@ def test_labels_txt_beside_it_gives_order_and_rare_labels(tmp_path):
 
 def test_labels_among_columns_that_were_not_given_are_refused(tmp_path):
     path = table(tmp_path, "file,cat,nite\ncat/1.png,1,0\n")
-    with pytest.raises(DataRejected, match=r"'nite' that is not among the labels given, did you mean night\?"):
+    with pytest.raises(DataRejected, match=r"'nite' that is not among the model's labels \(cat, night\), did you mean night\?"):
         open_collection(path, labels=["cat", "night"])
 
 

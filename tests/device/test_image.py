@@ -47,6 +47,35 @@ def test_a_path_bytes_pixels_and_a_pillow_image_give_the_same_input(tmp_path: Pa
         np.testing.assert_array_equal(to_uint8(source, PRE), wanted)
 
 
+def test_a_pillow_image_is_turned_and_limited_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(8, 6, 3)).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as opened:
+        np.testing.assert_array_equal(to_uint8(opened, PRE), to_uint8(tmp_path / "turned.png", PRE))
+    monkeypatch.setattr("edgecnn.device.image.MAX_PIXELS", 47)
+    with pytest.raises(ImageRejected, match="shrink it first"):
+        to_uint8(Image.fromarray(noise(8, 6, 3)), PRE)
+
+
+def test_postscript_is_no_image_because_another_program_would_run_it() -> None:
+    with pytest.raises(ImageRejected, match="no image that can be read"):
+        to_uint8(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", PRE)
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(2, 64))
+def test_shortest_edge_and_crop_follow_torchvision(height: int, width: int, side: int) -> None:
+    """torchvision.transforms.functional: `_compute_resized_output_size` and `center_crop`, written out."""
+    short, long = min(height, width), max(height, width)
+    longer = int(side * long / short)
+    covering = (side, longer) if height <= width else (longer, side)
+    pre = Preprocess(size=(side, side), resize_mode="shortest-edge", interpolation="nearest")
+    pixels = gradient(height, width)
+    whole = np.asarray(Image.fromarray(pixels).resize(covering[::-1], Image.Resampling.NEAREST))
+    top, left = round((covering[0] - side) / 2.0), round((covering[1] - side) / 2.0)
+    np.testing.assert_array_equal(to_uint8(pixels, pre), whole[top : top + side, left : left + side])
+
+
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 1), (9, 7, 3)])
 def test_pixels_may_be_grey_or_coloured(shape: tuple[int, ...]) -> None:
     assert to_uint8(noise(*shape), PRE).shape == (6, 8, 3)

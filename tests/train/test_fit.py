@@ -151,7 +151,7 @@ def test_labels_that_hold_together_are_learned_with_a_sigmoid(tmp_path: Path) ->
     rows = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=np.float32).repeat(8, axis=0)
     pixels = (rows[:, None, None, :] * 200 + np.random.default_rng(0).integers(0, 50, (64, 12, 12, 3))).astype(np.uint8)
     np.save(tmp_path / "pixels.npy", pixels)
-    images = Images(path=tmp_path / "pixels.npy", targets=rows)
+    images = Images(path=tmp_path / "pixels.npy", sha256="0" * 64, targets=rows)
     spec = make_spec(name="tiny", labels=("red", "green", "blue"), preprocess=Preprocess(size=(12, 12)), task="multi-label")
     text = (
         'name="tiny"\ntask="multi-label"\n[net]\nname="simplecnn"\n[net.options]\nchannels=[4]\nhidden=[]\n[preprocess]\nsize=[12,12]\n'

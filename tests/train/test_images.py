@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from edgecnn.artifact.spec import Preprocess
 from edgecnn.data import open_collection
@@ -38,6 +39,14 @@ def test_a_second_run_decodes_nothing(pictures: Path, tmp_path: Path) -> None:
     second = prepare(open_collection(pictures), PRE, cache=tmp_path / "cache", name="training", multi_label=False, on_image=decoded.append)
     assert decoded == []
     assert first.path == second.path
+
+
+def test_other_pixels_of_the_same_size_are_decoded_anew(tmp_path: Path) -> None:
+    for name, value in (("a", 10), ("b", 200)):
+        (tmp_path / name / "x").mkdir(parents=True)
+        Image.new("RGB", (12, 12), (value, value, value)).save(tmp_path / name / "x" / "0.bmp")
+    first, second = (prepared(tmp_path / name, tmp_path / "cache") for name in "ab")
+    assert (int(first.pixels()[0, 0, 0, 0]), int(second.pixels()[0, 0, 0, 0])) == (10, 200)
 
 
 def test_another_preprocess_is_decoded_anew(pictures: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import onnxruntime
-from onnx import ModelProto, NodeProto, numpy_helper, version_converter
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper, version_converter
 
 from edgecnn.build.chatter import log
 from edgecnn.build.onnx_io import parse, serialize
@@ -69,7 +69,7 @@ def finish(proto: ModelProto, original: ModelProto) -> bytes:
     ordered = in_order(graph.node)
     del graph.node[:]
     graph.node.extend(ordered)
-    read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    read = set(_reads(graph)) | {value.name for value in graph.output}
     made = {name for node in graph.node for name in node.output}
     _keep(graph.initializer, [entry for entry in graph.initializer if entry.name in read])
     _keep(graph.value_info, [entry for entry in graph.value_info if entry.name in made])
@@ -78,6 +78,16 @@ def finish(proto: ModelProto, original: ModelProto) -> bytes:
     used = {node.domain for node in graph.node} | {"", "ai.onnx"}
     _keep(proto.opset_import, [entry for entry in proto.opset_import if entry.domain in used])
     return serialize(onnx.shape_inference.infer_shapes(proto))
+
+
+def _reads(graph: GraphProto) -> Iterator[str]:
+    """What the graph's nodes read, those of its subgraphs included."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _reads(inner)
+                yield from (value.name for value in inner.output)
 
 
 def _keep(field: Any, entries: Iterable[Any]) -> None:

@@ -6,11 +6,9 @@ Convolutions stay in float32: onnxruntime's ConvInteger takes two to ten times a
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import onnx
 
+from edgecnn.artifact.files import temporary_folder
 from edgecnn.artifact.records import Scalar
 from edgecnn.build.quantize import Calibration, Quantized
 from edgecnn.build.quantize._graph import finish, import_tidily, load, root_log_aside, tools
@@ -37,8 +35,8 @@ def quantize(model: bytes, calibration: Calibration | None = None, *, per_channe
     if not chosen:
         note = "it has no Gemm or MatMul with constant weights, so nothing was quantized"
         return Quantized(model=finish(bare, original), configuration=configuration, tools=tools(), note=note)
-    with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder, root_log_aside():
-        target = Path(folder) / "dynamic.onnx"
+    with temporary_folder() as folder, root_log_aside():
+        target = folder / "dynamic.onnx"
         try:
             library.quantize_dynamic(
                 bare,

@@ -54,5 +54,5 @@ def _checked(name: str, build: Any, options: Mapping[str, Any]) -> dict[str, Any
         try:
             chosen[key] = decode(hints[key], value, where=key)
         except CodecError as error:
-            raise UsageError(f"{name}'s option {error}.") from None
+            raise UsageError(f"{name}'s option {error.sentence}") from None
     return chosen
