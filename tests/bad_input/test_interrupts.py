@@ -1,0 +1,157 @@
+"""Ctrl-C in every long command: exit code 130, one line, nothing half-written, no process left behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgecnn.build import pipeline
+from edgecnn.cli import main
+from tests.bad_input.conftest import DESCRIBED, contents
+
+Recipe = Callable[..., Path]
+
+
+def interrupted(*arguments: object, stream: str, until: str) -> tuple[str, str]:
+    """Start the command line, wait for a line with `until` on a stream, press Ctrl-C as a terminal does; the rest of both streams."""
+    program = [sys.executable, "-m", "edgecnn", *map(str, arguments)]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for line in getattr(process, stream):
+        if until in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    return out, err
+
+
+@pytest.fixture
+def many(made: Path, workplace: Path) -> Path:
+    """A folder of far more pictures than a test has time for."""
+    picture = next((made / "some" / "red").iterdir())
+    (workplace / "many" / "red").mkdir(parents=True)
+    for i in range(30_000):
+        os.link(picture, workplace / "many" / "red" / f"{i:05d}.png")
+    return workplace / "many"
+
+
+def test_validating_on_a_collection(many: Path, workplace: Path) -> None:
+    out, err = interrupted("validate", "old.edgecnn", "--data", many, stream="stdout", until="reference's answers")
+    assert (out, err) == ("", "edgecnn: interrupted\n")
+
+
+def test_running_over_a_folder(many: Path, workplace: Path) -> None:
+    out, err = interrupted("run", "old.edgecnn", many, "--json", stream="stdout", until="00100.png")
+    assert err == "edgecnn: interrupted\n"
+    assert all(line.startswith("{") and line.endswith("}") for line in out.splitlines())
+
+
+def test_exporting_while_the_simplifier_works(made: Path, workplace: Path) -> None:
+    before = contents(workplace)
+    out, err = interrupted("export", made / "colors.onnx", "-o", "old.edgecnn", *DESCRIBED, stream="stderr", until="export")
+    assert (out, err) == ("", "edgecnn: interrupted\n")
+    assert contents(workplace) == before
+
+
+@pytest.mark.parametrize("stage", pipeline.STAGES)
+@pytest.mark.parametrize("kind", ["start", "progress"])
+def test_exporting_in_each_stage(
+    stage: str, kind: str, made: Path, workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told:
+        """Presses Ctrl-C when the command is told of the stage."""
+
+        def __init__(self, **_: object) -> None: ...
+
+        def __enter__(self) -> Told:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def __call__(self, event: pipeline.Event) -> None:
+            if event.stage == stage and event.kind in (kind, "end"):
+                signal.raise_signal(signal.SIGINT)
+
+    import edgecnn.cli._export as command
+
+    monkeypatch.setattr(command, "_Stages", Told)
+    before = contents(workplace)
+    images = ["--calibration", made / "some", "--validation", made / "others"]
+    arguments = ["export", made / "colors.onnx", "-o", "old.edgecnn", *DESCRIBED, "--quantize", "int8", *images]
+    code = main([str(argument) for argument in arguments])
+    assert (code, *capfd.readouterr()) == (130, "", "edgecnn: interrupted\n")
+    if (stage, kind) == ("pack", "progress"):  # it is told at its end, when the file is whole and in its place
+        before["old.edgecnn"] = (workplace / "old.edgecnn").read_bytes()
+    assert contents(workplace) == before
+
+
+SWALLOWS = """
+import signal
+import torch
+
+class Net(torch.nn.Module):
+    def forward(self, x):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise {error}
+        return x.mean((2, 3))
+"""
+
+
+@pytest.mark.parametrize("error", ["ImportError('initialization failed') from error", "AttributeError('half imported') from None"])
+def test_an_interrupt_that_a_library_made_another_error_of(error: str, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (workplace / "net.py").write_text(SWALLOWS.format(error=error))
+    before = contents(workplace)
+    assert main(["export", "net.py:Net", "--input-size", "8x8", "-o", "old.edgecnn"]) == 130
+    assert capfd.readouterr() == ("", "edgecnn: interrupted\n")
+    assert contents(workplace) == before
+
+
+def test_a_run_after_an_interrupted_one_has_forgotten_it(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    test_an_interrupt_that_a_library_made_another_error_of("ValueError('x') from None", workplace, capfd)
+    assert main(["inspect", "gone.edgecnn"]) == 3
+    assert "doesn't exist" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None])
+def test_who_handles_ctrl_c_otherwise_keeps_doing_so(handler: Any, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgecnn.device import model
+
+    seen = []
+
+    def opened(*_: Any, **__: Any) -> None:
+        seen.append(signal.getsignal(signal.SIGINT))
+        signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("and went on")
+
+    monkeypatch.setattr(model, "open_model", opened)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        assert main(["run", "old.edgecnn", "a.png"]) == 70
+        assert seen == [handler]
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_training_says_in_one_line_how_to_go_on(workplace: Path, recipe_file: Recipe) -> None:
+    (workplace / "a run").mkdir()
+    run = ["train", str(recipe_file()), "-o", "a run"]
+    again = [*run, "--resume", "--set=schedule.epochs=100000", "--threads=1"]
+    line = f"edgecnn: interrupted; go on with: {shlex.join(['edgecnn', *again])}\n"
+    _, err = interrupted(*run, *again[5:], "--json", stream="stdout", until='"epoch": 2')
+    assert err == line
+    assert not any("part" in name or "model" in name for name in contents(workplace / "a run"))
+    _, err = interrupted(*again, "--json", stream="stdout", until='"epoch"')
+    assert err == line
