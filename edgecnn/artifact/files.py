@@ -81,7 +81,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _reason(path: Path, error: OSError) -> str:
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and not path.parent.is_dir():
         return f"{path} can't be written: there is no folder {path.parent}; make it first."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{path} can't be written: no permission for {path.parent}; choose another folder."
@@ -89,4 +89,4 @@ def _reason(path: Path, error: OSError) -> str:
         return f"{path} can't be written: the disk is full; free some space. What stood there before still stands."
     if error.errno in (errno.EISDIR, errno.ENOTDIR):
         return f"{path} can't be written: it, or a part of its path, is no such file or folder; choose another name."
-    return f"{path} can't be written ({error.strerror})."
+    return f"{path} can't be written ({error.strerror}); choose another place. What stood there before still stands."

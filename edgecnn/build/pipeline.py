@@ -172,7 +172,7 @@ def _check_writable(output: Path, read: Sequence[object]) -> None:
     """Before the work rather than after it. read: what the export reads from, where it is a file. Raises UsageError or OutputNotWritable."""
     if any(isinstance(place, (str, Path)) and _same_file(output, place) for place in read):
         raise UsageError(f"{output} is read by this export and would be replaced by the artifact; give it another name.")
-    if output.is_dir():
+    if os.path.isdir(output):  # which, unlike Path's, is False for a name that is too long
         raise UsageError(f"{output} is a folder; give the name of a file, such as {output / 'model.edgecnn'}.")
     try:
         with atomic_writer(output):

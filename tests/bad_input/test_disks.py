@@ -34,7 +34,7 @@ def export(made: Path, output: object, *more: object) -> list[object]:
         ("old.edgecnn/new.edgecnn", 4, "old.edgecnn/new.edgecnn can't be written"),
         (".", 2, "is a folder"),
         ("/dev/null", 4, "is no regular file"),
-        ("/proc/new.edgecnn", 4, "/proc/new.edgecnn can't be written"),
+        ("/proc/new.edgecnn", 4, "/proc/new.edgecnn can't be written (No such file or directory); choose another place"),
     ],
 )
 def test_export_says_before_the_work_where_it_can_not_write(output: str, code: int, says: str, made: Path, refused: Refused) -> None:
@@ -108,7 +108,7 @@ def test_an_artifact_that_does_not_fit_is_not_written_at_all(made: Path, workpla
     before = contents(workplace)
     code, out, err = limited(4096, *export(made, "old.edgecnn"))
     assert (code, out) == (4, "")
-    assert sentence(err) == "edgecnn: old.edgecnn can't be written (File too large)."
+    assert sentence(err) == "edgecnn: old.edgecnn can't be written (File too large); choose another place. What stood there before still stands."
     assert contents(workplace) == before
 
 
@@ -116,7 +116,8 @@ def test_a_training_whose_checkpoint_does_not_fit_says_so(workplace: Path, recip
     wide = recipe_file(**{"channels = [4]": "channels = [64]", "hidden = [8]": "hidden = [64]", "held_out = 16": "held_out = 32"})
     code, out, err = limited(30_000, "train", wide, "-o", "run", "--threads", 1)
     assert (code, out) == (4, "")
-    assert err == "edgecnn: run/last.safetensors can't be written (File too large).\n"
+    assert err.startswith("edgecnn: run/last.safetensors can't be written (File too large); choose another place.")
+    assert err.count("\n") == 1
     left = [name for name, data in contents(workplace / "run").items() if data is not None]
     assert [name for name in left if not name.startswith("images/")] == [".lock"]
     assert not any("part" in name for name in left)
