@@ -155,7 +155,9 @@ def device_limits(model: bytes, *, golden: ParityReport, outputs: NDArray[np.flo
 
 _ROUNDING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 _PRODUCTS = frozenset({"Gemm", "MatMul"})
-_BETWEEN_PAIRS = frozenset({"Conv", "Add", "Mul", "Concat", "LeakyRelu", "AveragePool", "GlobalAveragePool"})
+# not Add and Mul: onnxruntime's integer kernels for these round in float on x86 and in fixed point on Arm. Measured on an emulated Cortex-A72:
+# 26 of 1,000 images get other logits from an int8 ResNet-8, by up to 0.08, though none another decision.
+_BETWEEN_PAIRS = frozenset({"Conv", "Concat", "LeakyRelu", "AveragePool", "GlobalAveragePool"})
 _ELEMENTWISE = frozenset({"DequantizeLinear", "Relu", "Clip", "MaxPool", "Pad", "Cast", "MatMulInteger", "Identity", "Constant"})
 _MOVING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice"})
 

@@ -149,6 +149,14 @@ def test_floats_that_are_rounded_on_the_way_may_differ_by_what_quantization_chan
     assert limits_of(quantize("dynamic", model).model, apart=0.0123).outputs_atol == pytest.approx(0.013)
 
 
+def test_residual_additions_are_not_called_exact_because_arm_rounds_them_otherwise():
+    make = Net()
+    first = make.conv("input", (3, 8))
+    added = make.node("Add", first, make.conv(first, (8, 8)))
+    make.linear(make.pooled(added), 8, 3, output="logits")
+    assert limits_of(quantize("int8", make.bytes(labels=3), calibration).model, apart=0.0123).outputs_atol == pytest.approx(0.013)
+
+
 @given(st.floats(1e-30, 1e30))
 def test_limits_are_rounded_up_to_two_digits(value):
     rounded = chain._two_digits_up(value)
