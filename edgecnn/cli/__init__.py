@@ -105,10 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BrokenPipeError:
         code = 0  # the reader has what it wanted
-        _let_go(sys.stdout)
+        let_go(sys.stdout)
     except OSError as error:
         code = _unwritable(error)
-        _let_go(sys.stdout)
     if arguments is None:
         gc.freeze()  # the process ends: a last search for cycles in all that was imported would take a tenth of a short run
     return code
@@ -158,6 +157,7 @@ def _tell(error: Exception, arguments: list[str]) -> int:
 def _unwritable(error: OSError) -> int:
     from edgecnn.errors import OutputNotWritable
 
+    let_go(sys.stdout)
     _say(f"standard output can't be written ({error.strerror}); send it elsewhere.")
     return OutputNotWritable.exit_code
 
@@ -175,11 +175,11 @@ def _say(message: str) -> None:
     try:
         note(message)
     except OSError:
-        _let_go(sys.stderr)
+        let_go(sys.stderr)
 
 
-def _let_go(stream: Any) -> None:
-    """Point a stream that can't be written at nothing, so that Python's own flush at exit doesn't complain."""
+def let_go(stream: Any) -> None:
+    """Point a stream that can't be written at nothing, so that what is left in its buffer doesn't fail again."""
     with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), stream.fileno())
 

@@ -61,6 +61,9 @@ def put(line: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        from edgecnn.cli import let_go
+
+        let_go(sys.stdout)
         raise OutputNotWritable(f"standard output can't be written ({error.strerror}); send it elsewhere.") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -16,6 +17,7 @@ from edgecnn.cli import main
 from tests.bad_input.conftest import DESCRIBED, Refused, contents, sentence
 
 Recipe = Callable[..., Path]
+Captured = pytest.CaptureFixture[str]
 
 FULL = "edgecnn: standard output can't be written (No space left on device); send it elsewhere."
 
@@ -124,7 +126,7 @@ def test_a_training_whose_checkpoint_does_not_fit_says_so(workplace: Path, recip
 
 
 def test_pictures_that_no_longer_fit_on_the_disk_are_an_error_and_not_the_end(
-    workplace: Path, capfd: pytest.CaptureFixture[str], recipe_file: Recipe, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, capfd: Captured, recipe_file: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Written through a mapping, they would end the process by SIGBUS."""
     monkeypatch.setattr("edgecnn.artifact.files.os.fsync", full)
@@ -137,7 +139,7 @@ def test_pictures_that_no_longer_fit_on_the_disk_are_an_error_and_not_the_end(
 
 @pytest.mark.parametrize(("written", "stopped_at"), [(12, "last.safetensors"), (14, "metrics.jsonl")])
 def test_a_disk_that_fills_up_while_training_leaves_the_last_whole_epoch_to_go_on_from(
-    written: int, stopped_at: str, workplace: Path, capfd: pytest.CaptureFixture[str], recipe_file: Recipe, monkeypatch: pytest.MonkeyPatch
+    written: int, stopped_at: str, workplace: Path, capfd: Captured, recipe_file: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = str(recipe_file())
     flushed: list[int] = []
@@ -167,9 +169,7 @@ def test_a_disk_that_fills_up_while_training_leaves_the_last_whole_epoch_to_go_o
 # a temporary folder that is full
 
 
-def test_a_full_temporary_folder_is_named(
-    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_temporary_folder_is_named(workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
     from edgecnn.artifact.files import temporary_folder
     from edgecnn.errors import OutputNotWritable
 
@@ -179,7 +179,7 @@ def test_a_full_temporary_folder_is_named(
         raise PermissionError(errno.EACCES, "not that")
 
 
-def test_a_log_on_a_full_disk_neither_stops_the_export_nor_fills_the_screen(made: Path, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_log_on_a_full_disk_neither_stops_the_export_nor_fills_the_screen(made: Path, workplace: Path, capfd: Captured) -> None:
     (workplace / "net.py").write_text(
         "import logging\nfrom torch import nn\n\nclass Net(nn.Module):\n    def forward(self, x):\n"
         "        logging.getLogger('torch.onnx').warning('a library warns')\n        return x.mean((2, 3))[:, :2]\n"
@@ -193,6 +193,12 @@ def test_a_log_on_a_full_disk_neither_stops_the_export_nor_fills_the_screen(made
 
 
 # results that can't be written
+
+
+def with_full_output(*arguments: str) -> int:
+    """The command line's exit code where standard output is on a full disk."""
+    with open("/dev/full", "w") as disk, contextlib.redirect_stdout(disk):
+        return main(arguments)
 
 
 @pytest.mark.parametrize(
@@ -209,21 +215,19 @@ def test_a_log_on_a_full_disk_neither_stops_the_export_nor_fills_the_screen(made
         ["card", "old.edgecnn"],
     ],
 )
-def test_results_to_a_full_disk_are_an_error(arguments: list[str], made: Path, workplace: Path) -> None:
-    filled = [str(made / "some") if argument == "IMAGES" else argument for argument in arguments]
+def test_results_to_a_full_disk_are_an_error(arguments: list[str], made: Path, workplace: Path, capfd: Captured) -> None:
     before = contents(workplace)
-    with open("/dev/full", "w") as disk:
-        done = subprocess.run([sys.executable, "-m", "edgecnn", *filled], stdout=disk, stderr=subprocess.PIPE, text=True)
-    assert (done.returncode, done.stderr) == (4, FULL + "\n")
+    assert with_full_output(*(str(made / "some") if argument == "IMAGES" else argument for argument in arguments)) == 4
+    assert capfd.readouterr().err == FULL + "\n"
     assert contents(workplace) == before
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_training_whose_results_can_not_be_written_keeps_its_checkpoints(options: list[str], workplace: Path, recipe_file: Recipe) -> None:
-    command = [sys.executable, "-m", "edgecnn", "train", str(recipe_file()), "-o", "run", "--threads", "1", *options]
-    with open("/dev/full", "w") as disk:
-        done = subprocess.run(command, stdout=disk, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 4
-    assert done.stderr.splitlines()[-1] == FULL
-    assert done.stderr.count("edgecnn: ") == 1
+def test_a_training_whose_results_can_not_be_written_keeps_its_checkpoints(
+    options: list[str], workplace: Path, recipe_file: Recipe, capfd: Captured
+) -> None:
+    assert with_full_output("train", str(recipe_file()), "-o", "run", "--threads", "1", *options) == 4
+    err = capfd.readouterr().err
+    assert err.splitlines()[-1] == FULL
+    assert err.count("edgecnn: ") == 1
     assert (workplace / "run" / "last.safetensors").exists()
