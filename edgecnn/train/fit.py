@@ -20,18 +20,18 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from edgecnn import errors
 from edgecnn.artifact.codec import encode
 from edgecnn.artifact.files import write_atomic
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.device.image import normalize
-from edgecnn.errors import CheckFailed
+from edgecnn.errors import CheckFailed, MissingHere
 from edgecnn.train.checkpoint import Checkpoint, EpochMetrics, Header, load_checkpoint, load_weights, save_checkpoint
 from edgecnn.train.images import Images, training_batches
 from edgecnn.train.nets import build_net
-from edgecnn.train.processes import ended_together, stop_once
+from edgecnn.train.processes import ended_together, stopped_once
 from edgecnn.train.recipe import Recipe
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Job:
 def fit(job: Job) -> None:
     """Train and leave `last.safetensors`, `model.safetensors` and `metrics.jsonl` in the job's folder.
 
-    Raises CheckFailed when the loss stops being finite.
+    Raises CheckFailed when the loss stops being finite, MissingHere when the system ends one of several processes.
     """
     _quiet()
     precision = "bf16-mixed" if job.recipe.numerics.precision == "bfloat16" else "32-true"
@@ -81,6 +81,12 @@ def fit(job: Job) -> None:
                 fabric.launch(functools.partial(_train_with_others, job=job))
         except ProcessRaisedException as error:
             raise own_error(error) from None
+        except ProcessExitedException as error:
+            how = error.signal_name or f"exit code {error.exit_code}"
+            raise MissingHere(
+                f"Training process {error.error_index} was ended by {how}, as happens when memory runs out; "
+                "free some or give fewer --devices, and go on with --resume."
+            ) from None
 
 
 def _quiet() -> None:
@@ -110,8 +116,8 @@ class _State:
 
 
 def _train_with_others(fabric: Fabric, job: Job) -> None:
-    stop_once()
-    _train(fabric, job)
+    with stopped_once():
+        _train(fabric, job)
 
 
 def _train(fabric: Fabric, job: Job) -> None:

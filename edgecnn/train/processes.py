@@ -44,12 +44,18 @@ def ended_together() -> Iterator[None]:
         del spawn.Process
 
 
-def stop_once() -> None:
+@contextlib.contextmanager
+def stopped_once() -> Iterator[None]:
     """In a process that was spawned so: the first of Ctrl-C and termination raises KeyboardInterrupt, later ones don't disturb its end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _stop(_: int, __: FrameType | None) -> None:

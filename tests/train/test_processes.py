@@ -74,3 +74,19 @@ def test_none_outlives_the_first(started: Started, tmp_path: Path) -> None:
     process.kill()
     process.communicate(timeout=120)
     assert gone(process.pid)
+
+
+def test_one_that_the_system_ends_ends_all_with_a_sentence(started: Started, tmp_path: Path) -> None:
+    process = started()
+    started_training(process, tmp_path / "run")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ranks = [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    assert len(ranks) == 2
+    os.kill(ranks[1], signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 4, err
+    said = err.splitlines()[-1]
+    assert said.startswith("edgecnn: Training process 1 was ended by SIGKILL, as happens when memory runs out;")
+    assert "Traceback" not in err
+    assert gone(process.pid)
+    assert not list((tmp_path / "run").glob("*part*"))
