@@ -72,11 +72,12 @@ def _insert_pairs(
 ) -> ModelProto:
     library = import_tidily("onnxruntime.quantization")
     types = {"uint8": library.QuantType.QUInt8, "int8": library.QuantType.QInt8}
+    calibrate = import_tidily("onnxruntime.quantization.calibrate")  # the package itself shows these since 1.24 only
     as_data = {}
     for name, (low, high) in ranges.items():
         if low == high == 0:
             high = 1.0  # onnxruntime would take 1 as the scale, and round the next bias to whole weight scales
-        as_data[name] = library.TensorData(lowest=np.array(low, dtype=np.float32), highest=np.array(high, dtype=np.float32))
+        as_data[name] = calibrate.TensorData(lowest=np.array(low, dtype=np.float32), highest=np.array(high, dtype=np.float32))
     proto.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")  # else it would write the graph to disk to infer shapes again
     with root_log_aside():
         quantizer = library.QDQQuantizer(
@@ -85,7 +86,7 @@ def _insert_pairs(
             reduce_range=reduce_range,
             weight_qType=types["int8"],
             activation_qType=types[activation_type],
-            tensors_range=library.TensorsData(library.CalibrationMethod.MinMax, as_data),
+            tensors_range=calibrate.TensorsData(library.CalibrationMethod.MinMax, as_data),
             nodes_to_quantize=sorted(chosen),
             nodes_to_exclude=[],
             op_types_to_quantize=[*HEAVY, *CLAMPS, *BETWEEN],
