@@ -7,12 +7,15 @@ from torch import nn
 from edgecnn.errors import UsageError
 
 
-def conv_bn(cin: int, cout: int, kernel: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU6: (n, cin, h, w) -> (n, cout, ceil(h/stride), ceil(w/stride)) for odd kernels."""
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+
+
+def conv_bn(cin: int, cout: int, kernel: int = 3, *, stride: int = 1, groups: int = 1, activation: str = "relu6") -> nn.Sequential:
+    """Convolution, batch norm, ReLU6 or ReLU: (n, cin, h, w) -> (n, cout, ceil(h/stride), ceil(w/stride)) for odd kernels."""
     return nn.Sequential(
         nn.Conv2d(cin, cout, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(cout),
-        nn.ReLU6(inplace=True),
+        ACTIVATIONS[activation](inplace=True),
     )
 
 
@@ -36,6 +39,12 @@ def check_dropout(net: str, dropout: float) -> None:
     """Raises UsageError unless 0 <= dropout < 1."""
     if not 0 <= dropout < 1:
         raise UsageError(f"{net}'s option dropout is {dropout}; a share from 0 to below 1 was wanted.")
+
+
+def check_activation(net: str, activation: str) -> None:
+    """Raises UsageError for an activation that isn't one of ACTIVATIONS."""
+    if activation not in ACTIVATIONS:
+        raise UsageError(f"{net}'s option activation is {activation!r}; {' or '.join(ACTIVATIONS)} was wanted.")
 
 
 def initialise(net: nn.Module, *, head: nn.Linear) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from edgecnn.errors import UsageError
 from edgecnn.train.nets import build_net
 
 
@@ -53,3 +54,13 @@ def test_bottlenecks_are_linear():
     block = net.features[1]
     with torch.no_grad():
         assert (block(torch.rand(1, 32, 8, 8)) < 0).any()
+
+
+def test_with_relu_no_activation_has_an_upper_bound():
+    bounded, free = (
+        build_net("mobilenetv2", num_classes=2, in_channels=3, input_size=(32, 32), options={"activation": kind}) for kind in ("relu6", "relu")
+    )
+    assert {type(m) for m in bounded.modules()} & {nn.ReLU, nn.ReLU6} == {nn.ReLU6}
+    assert {type(m) for m in free.modules()} & {nn.ReLU, nn.ReLU6} == {nn.ReLU}
+    with pytest.raises(UsageError, match="'gelu'; relu or relu6 was wanted"):
+        build_net("mobilenetv2", num_classes=2, in_channels=3, input_size=(32, 32), options={"activation": "gelu"})
