@@ -6,7 +6,6 @@ from torch import nn
 
 from edgecnn.errors import UsageError
 
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
 
 
