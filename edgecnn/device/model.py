@@ -11,7 +11,7 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.bundle import Bundle, open_bundle
 from edgecnn.artifact.manifest import Manifest
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.device.classify import Milliseconds, Prediction, predictions
@@ -101,8 +101,13 @@ def load(path: Path | str, *, threads: int | None = None) -> Model:
 def open_model(path: Path | str, *, threads: int | None = None) -> Model:
     """`load` for callers that give the notice of an unvalidated artifact themselves."""
     with open_bundle(path) as bundle:
-        manifest = bundle.manifest
-        return Model(manifest=manifest, session=open_session(bundle.read("model.onnx"), manifest.spec, threads=threads))
+        return model_from(bundle, threads=threads)
+
+
+def model_from(bundle: Bundle, *, threads: int | None = None) -> Model:
+    """The model in an open artifact, however it was opened; it outlives the bundle. Raises ArtifactRejected, UsageError or MissingHere."""
+    spec = bundle.manifest.spec
+    return Model(manifest=bundle.manifest, session=open_session(bundle.read("model.onnx"), spec, threads=threads))
 
 
 def unvalidated_notice(path: Path | str, manifest: Manifest) -> str | None:
