@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from edgecnn.artifact.files import temporary_folder
 from edgecnn.build.chatter import log
 from edgecnn.build.conform import DOMAINS, dims, infer_shapes
-from edgecnn.build.limits import run_limited
 from edgecnn.build.metadata import name_nodes, strip
 from edgecnn.build.onnx_io import check, parse, serialize
 from edgecnn.device.engines import Engine, open_graph
+from edgecnn.device.limits import run_limited
 from edgecnn.errors import EdgecnnError
 
 # folding a BatchNorm into its convolution rounds anew; this is half of what parity with the source network allows, the exporter has the other half

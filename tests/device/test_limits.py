@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.build.limits import Outcome, run_limited
+from edgecnn.device.limits import Outcome, run_limited
 
 
 def run(code: str, *, timeout_s: float = 60, memory_mb: int = 512, folder: Path | None = None) -> Outcome:
@@ -55,7 +55,7 @@ def _alive(pid: int) -> bool:
 
 def test_an_interrupt_leaves_no_child(tmp_path: Path) -> None:
     code = (
-        "import sys, signal\nfrom pathlib import Path\nfrom edgecnn.build.limits import run_limited\n"
+        "import sys, signal\nfrom pathlib import Path\nfrom edgecnn.device.limits import run_limited\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f'child = \'import os, time; open("pid.part", "w").write(str(os.getpid())); os.rename("pid.part", "pid"); time.sleep(60)\'\n'
         f"run_limited([sys.executable, '-c', child], timeout_s=60, memory_mb=512, folder=Path({str(tmp_path)!r}))"
