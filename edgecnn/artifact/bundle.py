@@ -1,36 +1,55 @@
-"""Open and verify a .edgecnn file. Nothing in it is believed: every header byte must be what the writer in `pack` would have written.
-
-Not zipfile, which accepts altered headers, duplicate names and data around the archive.
-"""
+"""An artifact, open: its manifest and every member that is read are checked, wherever they lie. Nothing in it is believed."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
-import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from edgecnn.artifact import ziplayout as layout
 from edgecnn.artifact.graph import Graph, check_agrees, check_device_graph, read_graph
 from edgecnn.artifact.manifest import Manifest, Report
-from edgecnn.errors import ArtifactRejected, InputMissing, ManifestRejected
+from edgecnn.artifact.packed import PackedMembers, open_packed
+from edgecnn.errors import ArtifactRejected, ManifestRejected
+
+
+class Members(Protocol):
+    """Where an artifact's members lie: in one file (`packed`), or in a folder (`unpacked`). sizes: in bytes, in their canonical order."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]: ...
+    def read(self, name: str) -> bytes:
+        """A member's content. Raises ArtifactRejected."""
+        ...
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """`read`, a piece at a time, so that a large member needs no memory."""
+        ...
+
+    def file_of(self, name: str) -> Path | None:
+        """The file that holds this member and nothing else; None where there is none."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Bundle:
     """An open artifact whose structure and manifest have been checked; a member is read, and checked, when it is asked for.
 
-    A context manager. It keeps the file open, so that one which takes its place meanwhile isn't mixed in.
+    A context manager. What takes the artifact's place while it is open isn't mixed in.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        """`open_bundle` is the way to get one. Raises ArtifactRejected or ManifestRejected."""
+    def __init__(self, path: Path, members: Members) -> None:
+        """`open_bundle` and `open_unpacked` are the ways to get one; it closes `members`. Raises ArtifactRejected or ManifestRejected."""
         self.path = path
-        self._file = file
-        self._entries = {entry.name: entry for entry in self._read_entries()}
-        self.manifest = self._read_manifest()
+        self._members = members
+        try:
+            self.manifest = self._read_manifest()
+        except BaseException:
+            members.close()
+            raise
 
     def __enter__(self) -> Bundle:
         return self
@@ -39,15 +58,15 @@ class Bundle:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
+        self._members.close()
 
     @property
     def names(self) -> tuple[str, ...]:
         """All members, in the order in which they lie: manifest.json, model.onnx, the rest by name."""
-        return tuple(self._entries)
+        return tuple(self._members.sizes)
 
     def read(self, name: str) -> bytes:
-        """A member's content, once its size, CRC and sha256 are right. model.onnx passes the rules of `check_graph` first, too.
+        """A member's content, once its size and sha256 are right. model.onnx passes the rules of `check_graph` first, too.
 
         Raises ArtifactRejected where it was altered or there is no such member, GraphRejected or ManifestRejected for the graph.
         """
@@ -55,6 +74,17 @@ class Bundle:
         if name == layout.MODEL:
             self._check_model(data)
         return data
+
+    def graph_source(self) -> bytes | Path:
+        """model.onnx, checked as `read` does: where it is a file of its own its path, which an engine loads without a second copy in memory.
+
+        The path is of an installed version, which nothing writes to: between this check and the engine's reading it isn't held.
+        """
+        path = self._members.file_of(layout.MODEL)
+        if path is None:
+            return self.read(layout.MODEL)
+        self.check_graph()
+        return path
 
     def report(self) -> Report:
         """How the graph was made. Raises ArtifactRejected."""
@@ -72,9 +102,19 @@ class Bundle:
         return self._check_model(self._read_verified(layout.MODEL))
 
     def verify(self) -> None:
-        """Check every byte of the file, and the graph. Raises ArtifactRejected."""
+        """Check every byte of the artifact, and the graph. Raises ArtifactRejected."""
         for name in self.names:
             self.read(name)
+
+    def file_sha256(self) -> str:
+        """The sha256 of the .edgecnn file that holds these members, of whom each is verified: what a signature of the file speaks of.
+
+        There is one layout, so this is known without the file. Raises ArtifactRejected.
+        """
+        digest = hashlib.sha256()
+        for piece in layout.zip_pieces(self.names, self._verified_pieces):
+            digest.update(piece)
+        return digest.hexdigest()
 
     def _check_model(self, model: bytes) -> Graph:
         try:
@@ -86,27 +126,40 @@ class Bundle:
         return graph
 
     def _read_verified(self, name: str) -> bytes:
-        entry = self._entries.get(name)
-        if entry is None:
+        if name not in self._members.sizes:
             raise self._rejected(f"has no member {name!r}; it has {', '.join(self.names)}")
-        data = self._read_at(entry.start, entry.size)
-        # the manifest can't hold its own digest: its CRC is all there is
-        whole = name == layout.MANIFEST or hashlib.sha256(data).hexdigest() == self.manifest.member(name).sha256
-        if not whole or zlib.crc32(data) != entry.crc:
-            raise self._rejected(f"was altered or damaged: {name} isn't what was packed; get the file again")
+        if name == layout.MANIFEST:
+            return self._manifest_json
+        data = self._members.read(name)
+        self._check_digest(name, hashlib.sha256(data).hexdigest())
         return data
 
+    def _verified_pieces(self, name: str) -> Iterator[bytes]:
+        if name == layout.MANIFEST:
+            yield self._manifest_json
+            return
+        digest = hashlib.sha256()
+        for piece in self._members.pieces(name):
+            digest.update(piece)
+            yield piece
+        self._check_digest(name, digest.hexdigest())
+
+    def _check_digest(self, name: str, sha256: str) -> None:
+        if sha256 != self.manifest.member(name).sha256:
+            raise self._rejected(f"was altered or damaged: {name} isn't what was packed; get the file again")
+
     def _read_manifest(self) -> Manifest:
-        entry = self._entries[layout.MANIFEST]
-        if entry.size > layout.MAX_MANIFEST_BYTES:
-            raise ManifestRejected(f"{self.path}: manifest.json has {entry.size} bytes, at most {layout.MAX_MANIFEST_BYTES} are read.")
-        data = self._read_verified(layout.MANIFEST)
+        sizes = self._members.sizes
+        if sizes[layout.MANIFEST] > layout.MAX_MANIFEST_BYTES:
+            raise ManifestRejected(f"{self.path}: manifest.json has {sizes[layout.MANIFEST]} bytes, at most {layout.MAX_MANIFEST_BYTES} are read.")
+        # it can't hold its own digest, so what was read once is what counts from now on
+        self._manifest_json = self._members.read(layout.MANIFEST)
         try:
-            manifest = Manifest.from_json(data)
+            manifest = Manifest.from_json(self._manifest_json)
         except ManifestRejected as error:
             raise ManifestRejected(f"{self.path}: {error}") from None
         listed = {member.name: member.size for member in manifest.members}
-        found = {entry.name: entry.size for entry in self._entries.values() if entry.name != layout.MANIFEST}
+        found = {name: size for name, size in sizes.items() if name != layout.MANIFEST}
         for name in sorted(listed.keys() | found.keys()):
             if name not in listed:
                 raise self._rejected(f"has a member {name!r} that its manifest doesn't list")
@@ -115,61 +168,6 @@ class Bundle:
             if listed[name] != found[name]:
                 raise self._rejected(f"holds {found[name]} bytes as {name!r}, its manifest says {listed[name]}")
         return manifest
-
-    def _read_entries(self) -> tuple[layout.Entry, ...]:
-        """The members, once the whole skeleton of the file is byte for byte what the writer would have written."""
-        size = self._size()
-        end = self._read_at(size - layout.END.size, layout.END.size)
-        count, length, offset = layout.END.unpack(end)[4:7]
-        if end != layout.end_record(count, length, offset) or offset + length + layout.END.size != size:
-            raise self._rejected("doesn't end as an artifact does: it is cut short, or something was added; get the file again")
-        if count > layout.MAX_MEMBERS:
-            raise self._rejected(f"has {count} members, at most {layout.MAX_MEMBERS} are allowed")
-        directory = self._read_at(offset, length)
-        try:
-            entries = layout.read_directory(directory, count)
-        except ValueError as error:
-            raise self._rejected(str(error)) from None
-        fault = layout.name_fault([entry.name for entry in entries])
-        if fault:
-            raise self._rejected(fault)
-        if layout.directory(entries) != directory:
-            raise self._rejected("has a directory that edgecnn didn't write; get the file again")
-        self._check_headers(entries, offset)
-        return entries
-
-    def _check_headers(self, entries: tuple[layout.Entry, ...], directory_offset: int) -> None:
-        """Members follow each other without a gap, from the first byte to the directory."""
-        position = 0
-        for entry in entries:
-            if entry.offset != position or entry.end > directory_offset:
-                raise self._rejected(f"doesn't hold {entry.name!r} where its directory says; get the file again")
-            header = layout.local_header(entry)
-            if self._read_at(position, len(header)) != header:
-                raise self._rejected(f"has a header before {entry.name!r} that edgecnn didn't write; get the file again")
-            position = entry.end
-        if position != directory_offset:
-            raise self._rejected("holds data after its last member; get the file again")
-
-    def _size(self) -> int:
-        """The file's size, once it begins as an artifact does."""
-        size = os.fstat(self._file.fileno()).st_size
-        if size > layout.MAX_FILE_BYTES:
-            raise self._rejected(f"has {size} bytes, at most {layout.MAX_FILE_BYTES} are allowed")
-        start = self._read_at(0, min(size, 16))
-        if not start.startswith(layout.LOCAL_SIGNATURE) or size < layout.END.size:
-            raise self._rejected(_what_it_is(start, self.path))
-        return size
-
-    def _read_at(self, position: int, size: int) -> bytes:
-        try:
-            self._file.seek(position)
-            data = self._file.read(size)
-        except OSError as error:
-            raise self._rejected(f"can't be read ({error.strerror})") from None
-        if len(data) != size:
-            raise self._rejected("is cut short; get the file again")
-        return data
 
     def _rejected(self, what: str) -> ArtifactRejected:
         return ArtifactRejected(f"{self.path} {what}.")
@@ -181,31 +179,14 @@ def open_bundle(path: Path | str) -> Bundle:
     Raises InputMissing; ArtifactRejected where it is something else, altered, or cut short; ManifestRejected.
     """
     path = Path(path)
+    return Bundle(path, open_packed(path))
+
+
+def read_bundle(path: Path, file: BinaryIO) -> Bundle:
+    """`open_bundle` of a file that is open already and that messages call `path`; the Bundle closes it."""
     try:
-        kind = os.stat(path).st_mode
-        if not stat.S_ISREG(kind):
-            what = "a folder" if stat.S_ISDIR(kind) else "no regular file"
-            raise ArtifactRejected(f"{path} is {what}, a .edgecnn file was wanted.")
-        file = open(path, "rb")  # noqa: SIM115 - the Bundle closes it
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
-        raise InputMissing(f"{path} doesn't exist; a .edgecnn file was wanted.") from None
-    except OSError as error:
-        raise ArtifactRejected(f"{path} can't be read ({error.strerror}).") from None
-    try:
-        return Bundle(path, file)
+        members = PackedMembers(path, file)
     except BaseException:
         file.close()
         raise
-
-
-def _what_it_is(start: bytes, path: Path) -> str:
-    """A sentence's end about a file that is no artifact."""
-    if not start:
-        return "is empty, a .edgecnn file was wanted"
-    if start[4:8] == b"ORTM":
-        return "is in onnxruntime's .ort format, a .edgecnn file was wanted; export the network that it was made from"
-    if path.suffix == ".onnx" or (start[0] == 0x08 and start[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")):
-        return f"is a bare ONNX graph, a .edgecnn file was wanted; `edgecnn export {path.name} -o {path.stem}.edgecnn` makes one"
-    if start.startswith(b"version https://"):
-        return "is a Git LFS pointer, a .edgecnn file was wanted; `git lfs pull` fetches what it points to"
-    return "is no .edgecnn file: it doesn't begin as one does"
+    return Bundle(path, members)

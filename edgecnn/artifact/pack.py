@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -79,18 +78,7 @@ def pack(
 
 def canonical_zip(members: Mapping[str, bytes]) -> Iterator[bytes]:
     """The bytes of the one ZIP file that holds these members (the manifest among them), piece by piece."""
-    entries = []
-    position = 0
-    for name in layout.canonical_order(members):
-        content = members[name]
-        entry = layout.Entry(name=name, size=len(content), crc=zlib.crc32(content), offset=position)
-        entries.append(entry)
-        yield layout.local_header(entry)
-        yield content
-        position = entry.end
-    directory = layout.directory(entries)
-    yield directory
-    yield layout.end_record(len(entries), len(directory), position)
+    return layout.zip_pieces(members, lambda name: (members[name],))
 
 
 def _member(name: str, content: bytes) -> Member:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 MANIFEST = "manifest.json"
@@ -93,6 +94,27 @@ def read_directory(data: bytes, count: int) -> tuple[Entry, ...]:
         entries.append(Entry(name=name, size=size, crc=crc, offset=offset))
         position += length
     return tuple(entries)
+
+
+def zip_pieces(names: Iterable[str], pieces: Callable[[str], Iterable[bytes]]) -> Iterator[bytes]:
+    """The bytes of the one ZIP file that holds these members (the manifest among them), piece by piece.
+
+    pieces: a member's content; it is asked for twice, because a member's checksum stands before it.
+    """
+    entries = []
+    position = 0
+    for name in canonical_order(names):
+        size, crc = 0, 0
+        for piece in pieces(name):
+            size, crc = size + len(piece), zlib.crc32(piece, crc)
+        entry = Entry(name=name, size=size, crc=crc, offset=position)
+        entries.append(entry)
+        yield local_header(entry)
+        yield from pieces(name)
+        position = entry.end
+    written = directory(entries)
+    yield written
+    yield end_record(len(entries), len(written), position)
 
 
 def canonical_order(names: Iterable[str]) -> tuple[str, ...]:
