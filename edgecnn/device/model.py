@@ -107,7 +107,7 @@ def open_model(path: Path | str, *, threads: int | None = None) -> Model:
 def model_from(bundle: Bundle, *, threads: int | None = None) -> Model:
     """The model in an open artifact, however it was opened; it outlives the bundle. Raises ArtifactRejected, UsageError or MissingHere."""
     spec = bundle.manifest.spec
-    return Model(manifest=bundle.manifest, session=open_session(bundle.read("model.onnx"), spec, threads=threads))
+    return Model(manifest=bundle.manifest, session=open_session(bundle.graph_source(), spec, threads=threads))
 
 
 def unvalidated_notice(path: Path | str, manifest: Manifest) -> str | None:
