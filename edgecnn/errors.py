@@ -11,7 +11,8 @@
     │   ├── InputMissing              no such file
     │   ├── ArtifactRejected          not a whole, honest .edgecnn file
     │   │   ├── ManifestRejected      its manifest breaks the rules
-    │   │   └── GraphRejected         its ONNX graph (or a bare .onnx) breaks the rules
+    │   │   ├── GraphRejected         its ONNX graph (or a bare .onnx) breaks the rules
+    │   │   └── ModelRejected         it crashed, hung, ran out of memory or answered wrongly when it was tried
     │   ├── ImageRejected             not a picture that can be read
     │   ├── DataRejected              a collection of images that can't be used
     │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
@@ -76,6 +77,10 @@ class ManifestRejected(ArtifactRejected):
 
 
 class GraphRejected(ArtifactRejected):
+    pass
+
+
+class ModelRejected(ArtifactRejected):
     pass
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,40 +27,48 @@ class Outcome:
     output: str
 
 
-def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: int, folder: Path | None = None) -> Outcome:
-    """Run `command` in `folder` to its end: at most `timeout_s` seconds, and `memory_mb` MiB of private memory and for any file that it writes.
+def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: int, file_mb: int | None = None, folder: Path | None = None) -> Outcome:
+    """Run `command` in `folder` to its end: at most `timeout_s` seconds, `memory_mb` MiB of private memory, and `file_mb` MiB for any file that it
+    writes (as much as of memory where not given).
 
-    The child leaves no core dump, computes on one thread, reads no standard input, and is killed with all its children when it is late or when
-    this process is interrupted. Only Linux can limit another process's memory; elsewhere the time alone is limited.
+    The child leaves no core dump, has at most 256 files open, computes on one thread, reads no standard input, and is killed with all its children
+    when it is late or when this process is interrupted. Of what it prints only the end is kept, in memory: no disk is needed.
+    Only Linux can limit another process's memory; elsewhere, and where the system forbids it, the time alone is limited.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
-            list(command), cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        late = False
-        try:
-            _limit(child.pid, memory_mb)
-            child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            late = True
-        finally:
-            if child.poll() is None:
-                _kill(child)
-        output = _tail(log)
+    child = subprocess.Popen(
+        list(command), cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    late = False
+    tail = _Tail(child.stdout)
+    try:
+        _limit(child.pid, timeout_s=timeout_s, memory_mb=memory_mb, file_mb=memory_mb if file_mb is None else file_mb)
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        late = True
+    finally:
+        _kill(child)
+        output = tail.finish()
     if late:
         return Outcome(failure=f"it took longer than {timeout_s:g} s", output=output)
     return Outcome(failure=_reason(child.returncode, output), output=output)
 
 
-def _limit(pid: int, memory_mb: int) -> None:
+def _limit(pid: int, *, timeout_s: float, memory_mb: int, file_mb: int) -> None:
     if sys.platform != "linux":
         return
     import resource
 
-    size = memory_mb << 20
-    # RLIMIT_DATA counts what is really asked for; RLIMIT_AS would count the address space that thread pools only reserve
-    for which, value in ((resource.RLIMIT_DATA, size), (resource.RLIMIT_FSIZE, size), (resource.RLIMIT_CORE, 0)):
+    bounds = {
+        # RLIMIT_DATA counts what is really asked for; RLIMIT_AS would count the address space that thread pools only reserve
+        resource.RLIMIT_DATA: memory_mb << 20,
+        resource.RLIMIT_FSIZE: file_mb << 20,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 256,
+        # ends a child whose parent died before it could; threads count together
+        resource.RLIMIT_CPU: (int(timeout_s) + 1) * (os.cpu_count() or 1),
+    }
+    for which, value in bounds.items():
         try:
             _, hard = resource.prlimit(pid, which)
             bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -72,18 +80,35 @@ def _limit(pid: int, memory_mb: int) -> None:
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End the child, where it hasn't ended, and what it started and left behind."""
     if os.name == "posix":
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
-    else:
+    elif child.poll() is None:
         child.kill()
     child.wait()
 
 
-def _tail(log: IO[bytes]) -> str:
-    size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - _TAIL))
-    return log.read().decode("utf-8", "replace").strip()
+class _Tail:
+    """The end of what a pipe carries, read by a thread of its own so that the writer never waits."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        self._pipe, self._kept = pipe, b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := os.read(self._pipe.fileno(), 1 << 16):
+                self._kept = (self._kept + chunk)[-_TAIL:]
+
+    def finish(self) -> str:
+        """What was kept, once all writers are gone; one that fled its group is not waited for."""
+        self._thread.join(1)
+        if not self._thread.is_alive():
+            self._pipe.close()
+        return self._kept.decode("utf-8", "replace").strip()
 
 
 def _reason(returncode: int, output: str) -> str | None:
