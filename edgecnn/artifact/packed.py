@@ -63,6 +63,8 @@ class PackedMembers:
             raise self._rejected("doesn't end as an artifact does: it is cut short, or something was added; get the file again")
         if count > layout.MAX_MEMBERS:
             raise self._rejected(f"has {count} members, at most {layout.MAX_MEMBERS} are allowed")
+        if length > count * (layout.CENTRAL.size + layout.MAX_NAME):
+            raise self._rejected(f"has a directory of {length} bytes for {count} members; get the file again")
         directory = self._read_at(offset, length)
         try:
             entries = layout.read_directory(directory, count)

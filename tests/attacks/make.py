@@ -175,6 +175,13 @@ def _overlapping(good: bytes) -> bytes:
     return patched(good, starts[-1] + 42, "<I", CENTRAL.unpack_from(good, starts[-2])[16])
 
 
+def _huge_directory(good: bytes) -> bytes:
+    """A name of 60 MB, as far as the end record goes."""
+    count, size, offset = _end(good)
+    body = good[: offset + size] + bytes(60_000_000)
+    return _with_end(good, body=body, count=count, size=len(body) - offset, offset=offset)
+
+
 STRUCTURE: dict[str, Callable[[bytes], bytes]] = {
     **{f"name-{index:02}": _named(name) for index, name in enumerate(NAMES)},
     "symlink": lambda good: archive(list(members_of(good).items()), attributes=0o120777 << 16),
@@ -204,6 +211,7 @@ STRUCTURE: dict[str, Callable[[bytes], bytes]] = {
     "false-offset": lambda good: patched(good, _end(good)[2] + 42, "<I", 0xFFFFFFFF),
     "false-count": lambda good: patched(patched(good, -12, "<H", 0xFFFF), -14, "<H", 0xFFFF),
     "false-directory-size": lambda good: patched(good, -10, "<I", 0xFFFFFFFF),
+    "huge-directory": _huge_directory,
     "false-directory-offset": lambda good: patched(good, -6, "<I", 0),
     "zip64-markers": lambda good: patched(patched(good, -10, "<I", 0xFFFFFFFF), -6, "<I", 0xFFFFFFFF),
     "encrypted-flag": lambda good: patched(good, 6, "<H", 1),

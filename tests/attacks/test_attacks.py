@@ -60,6 +60,7 @@ REASONS = {
     "false-offset": "where its directory says",
     "false-count": "doesn't end as an artifact does|65535 members",
     "false-directory-size": "doesn't end as an artifact does",
+    "huge-directory": "directory of 60000",
     "false-directory-offset": "doesn't end as an artifact does",
     "zip64-markers": "doesn't end as an artifact does",
     "encrypted-flag": "header before 'manifest.json'",
@@ -161,23 +162,6 @@ def _verifies(path: Path, data: bytes) -> bool:
     except ArtifactRejected:
         return False
     return True
-
-
-def _changed(good: bytes, positions: list[int], path: Path) -> list[int]:
-    """Positions at which another byte goes unnoticed."""
-    draw = random.Random(3)
-    return [at for at in positions if _verifies(path, good[:at] + bytes([good[at] ^ draw.randrange(1, 256)]) + good[at + 1 :])]
-
-
-def test_any_changed_byte_is_noticed(tmp_path: Path, good: bytes) -> None:
-    positions = random.Random(2).sample(range(len(good)), 300)
-    assert _changed(good, positions, tmp_path / "m.edgecnn") == []
-    assert _verifies(tmp_path / "m.edgecnn", good)
-
-
-@pytest.mark.full
-def test_any_changed_byte_anywhere_is_noticed(tmp_path: Path, good: bytes) -> None:
-    assert _changed(good, list(range(len(good))), tmp_path / "m.edgecnn") == []
 
 
 def test_a_changed_header_byte_is_noticed_at_opening(tmp_path: Path, good: bytes) -> None:
