@@ -108,16 +108,6 @@ class Bundle:
                 pass
         self.check_graph()
 
-    def file_sha256(self) -> str:
-        """The sha256 of the .edgecnn file that holds these members, of whom each is verified: what a signature of the file speaks of.
-
-        There is one layout, so this is known without the file. Raises ArtifactRejected.
-        """
-        digest = hashlib.sha256()
-        for piece in layout.zip_pieces(self.names, self._verified_pieces):
-            digest.update(piece)
-        return digest.hexdigest()
-
     def _check_model(self, model: bytes) -> Graph:
         try:
             graph = read_graph(model)

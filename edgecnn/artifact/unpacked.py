@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgecnn.artifact import ziplayout as layout
@@ -14,14 +15,19 @@ from edgecnn.errors import ArtifactRejected, InputMissing
 _PIECE = 1 << 20
 
 
-def open_unpacked(folder: Path | str) -> Bundle:
+def open_unpacked(folder: Path | str, *, trust: Callable[[str], None] | None = None) -> Bundle:
     """The artifact whose members lie in `folder`, its structure and manifest checked as those of a file are.
 
+    trust: is given the sha256 of the .edgecnn file that these members were unpacked from, and raises where that isn't to be used. Nothing was
+    parsed then, and nothing but what was hashed is parsed afterwards.
     Raises InputMissing; ArtifactRejected for anything in it that is no member (links, devices, files that the manifest doesn't list), for
     a member that is missing or of another size; ManifestRejected.
     """
     folder = Path(folder)
-    return Bundle(folder, _FolderMembers(folder))
+    members = _FolderMembers(folder)
+    if trust is not None:
+        trust(members.file_sha256())
+    return Bundle(folder, members)
 
 
 class _FolderMembers:
@@ -30,15 +36,29 @@ class _FolderMembers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.sizes = self._find()
+        self._manifest: bytes | None = None
 
     def close(self) -> None:
         """Nothing is kept open."""
 
     def read(self, name: str) -> bytes:
-        return b"".join(self._read(name, self.sizes[name] + 1))
+        # the others are held by the digests in the manifest; it must be the one that was hashed for the signature
+        if name == layout.MANIFEST and self._manifest is not None:
+            return self._manifest
+        data = b"".join(self._read(name, self.sizes[name] + 1))
+        if name == layout.MANIFEST:
+            self._manifest = data
+        return data
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        return self._read(name, _PIECE)
+        return iter((self.read(name),)) if name == layout.MANIFEST else self._read(name, _PIECE)
+
+    def file_sha256(self) -> str:
+        """Of the file that these members lay in: there is one layout, so it is known without the file. Raises ArtifactRejected."""
+        digest = hashlib.sha256()
+        for piece in layout.zip_pieces(self.sizes, self.pieces):
+            digest.update(piece)
+        return digest.hexdigest()
 
     def file_of(self, name: str) -> Path | None:
         return self._folder / name

@@ -53,19 +53,34 @@ def test_the_graph_comes_as_a_file_where_it_is_one(artifact: Path, folder: Path)
         assert bundle.graph_source() == folder / "model.onnx"
 
 
-def test_both_know_the_digest_of_the_file(artifact: Path, folder: Path) -> None:
-    wanted = hashlib.sha256(artifact.read_bytes()).hexdigest()
-    with open_bundle(artifact) as packed, open_unpacked(folder) as bundle:
-        assert packed.file_sha256() == bundle.file_sha256() == wanted
+def test_the_digest_of_the_file_is_known_before_anything_is_parsed(artifact: Path, folder: Path) -> None:
+    seen: list[str] = []
+    with open_unpacked(folder, trust=seen.append) as bundle:
+        assert seen == [hashlib.sha256(artifact.read_bytes()).hexdigest()]
+        bundle.verify()
+    (folder / "manifest.json").write_bytes(b"no manifest at all")
+    with pytest.raises(ManifestRejected):
+        open_unpacked(folder, trust=seen.append)
+    assert len(seen) == 2
+    assert seen[1] != seen[0]
 
 
-def test_the_digest_is_of_the_manifest_that_counts(folder: Path) -> None:
-    """A manifest that is exchanged once the bundle is open speaks neither for the signature nor for the members."""
-    with open_unpacked(folder) as bundle:
-        before = bundle.file_sha256()
-        (folder / "manifest.json").write_bytes(b"{}")
-        assert bundle.file_sha256() == before
-        assert bundle.read("manifest.json") == bundle.manifest.to_json()
+def test_what_is_not_trusted_is_not_parsed(folder: Path) -> None:
+    (folder / "manifest.json").write_bytes(b"no manifest at all")
+
+    def refuse(sha256: str) -> None:
+        raise ArtifactRejected("not signed")
+
+    with pytest.raises(ArtifactRejected, match="not signed"):
+        open_unpacked(folder, trust=refuse)
+
+
+def test_what_is_parsed_is_what_was_trusted(folder: Path) -> None:
+    """A manifest that is exchanged in between speaks neither for the signature nor for the members."""
+    before = (folder / "manifest.json").read_bytes()
+    with open_unpacked(folder, trust=lambda _: (folder / "manifest.json").write_bytes(b"{}")) as bundle:  # type: ignore[arg-type, return-value]
+        assert bundle.read("manifest.json") == before
+        bundle.verify()
 
 
 def flip(folder: Path, name: str) -> None:
@@ -79,7 +94,7 @@ def flip(folder: Path, name: str) -> None:
 def test_an_altered_member_is_refused_however_it_is_read(folder: Path, name: str) -> None:
     flip(folder, name)
     with open_unpacked(folder) as bundle:
-        for read in (bundle.verify, bundle.file_sha256, lambda: bundle.read(name)):
+        for read in (bundle.verify, lambda: bundle.read(name)):
             with pytest.raises(ArtifactRejected, match=f"altered or damaged: {name}"):
                 read()
         if name == "model.onnx":
@@ -164,7 +179,7 @@ def test_a_member_that_becomes_a_link_or_another_size_is_noticed_when_it_is_read
         with open(folder / "golden/inputs.npy", "ab") as file:
             file.write(b"more")
         with pytest.raises(ArtifactRejected, match="another size"):
-            bundle.file_sha256()
+            bundle.read("golden/inputs.npy")
 
 
 @pytest.mark.parametrize("name", ["gone", "m.edgecnn", "m.edgecnn/m", "nul\0"])
