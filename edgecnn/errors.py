@@ -12,7 +12,9 @@
     │   ├── ArtifactRejected          not a whole, honest .edgecnn file
     │   │   ├── ManifestRejected      its manifest breaks the rules
     │   │   ├── GraphRejected         its ONNX graph (or a bare .onnx) breaks the rules
+    │   │   ├── SignatureRejected     not the file that the holder of the key signed
     │   │   └── ModelRejected         it crashed, hung, ran out of memory or answered wrongly when it was tried
+    │   ├── KeyRejected               not a key that can sign, or verify, here
     │   ├── ImageRejected             not a picture that can be read
     │   ├── DataRejected              a collection of images that can't be used
     │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
@@ -84,6 +86,14 @@ class ModelRejected(ArtifactRejected):
     pass
 
 
+class SignatureRejected(ArtifactRejected):
+    pass
+
+
+class KeyRejected(InputRefused):
+    pass
+
+
 class ImageRejected(InputRefused):
     pass
 
@@ -105,7 +115,10 @@ class MissingHere(EdgecnnError):
 
 
 class ExtraMissing(MissingHere):
-    pass
+    @classmethod
+    def of(cls, package: str, extra: str) -> ExtraMissing:
+        """The one sentence for a package that an extra brings."""
+        return cls(f"{package} isn't installed, and this needs it; run: pip install 'edgecnn[{extra}]'")
 
 
 class ProviderMissing(MissingHere):

@@ -14,7 +14,7 @@ import pytest
 import edgecnn
 
 HOME = Path(edgecnn.__file__).parent
-HEAVY = {"torch", "onnx", "onnxscript", "onnxsim", "rich", "lightning", "lightning_fabric", "pooch", "safetensors"}
+HEAVY = {"torch", "onnx", "onnxscript", "onnxsim", "rich", "lightning", "lightning_fabric", "pooch", "safetensors", "cryptography"}
 THIRD_PARTY = {"numpy", "onnxruntime", "PIL", "click", *HEAVY}
 
 # package -> the packages of ours, and the libraries, that it may load
@@ -22,7 +22,8 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "artifact": ({"errors"}, set()),
     "data": ({"errors", "artifact"}, {"numpy", "PIL"}),
-    "device": ({"errors", "artifact", "data"}, {"numpy", "PIL", "onnxruntime"}),
+    "sign": ({"errors", "artifact"}, {"cryptography"}),
+    "device": ({"errors", "artifact", "data", "sign"}, {"numpy", "PIL", "onnxruntime"}),
     "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),

@@ -189,13 +189,12 @@ def _as_missing(error: Exception) -> EdgecnnError | None:
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if not package or package == "edgecnn":
         return None
-    from edgecnn.cli._options import extra_missing
-    from edgecnn.errors import MissingHere
+    from edgecnn.errors import ExtraMissing, MissingHere
 
     extra = _bringing(package)
     if extra is None:
         return None
-    return extra_missing(package, extra) if extra else MissingHere(f"{package} isn't installed, and edgecnn needs it; run: pip install edgecnn")
+    return ExtraMissing.of(package, extra) if extra else MissingHere(f"{package} isn't installed, and edgecnn needs it; run: pip install edgecnn")
 
 
 def _bringing(package: str) -> str | None:

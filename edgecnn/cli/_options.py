@@ -43,12 +43,7 @@ def require_extra(extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "edgecnn":
             raise
-        raise extra_missing(error.name or "a package", extra) from error
-
-
-def extra_missing(package: str, extra: str) -> ExtraMissing:
-    """The one sentence for a package that an extra brings."""
-    return ExtraMissing(f"{package} isn't installed, and this needs it; run: pip install 'edgecnn[{extra}]'")
+        raise ExtraMissing.of(error.name or "a package", extra) from error
 
 
 def put(line: str) -> None:
