@@ -18,11 +18,14 @@
     │   ├── ImageRejected             not a picture that can be read
     │   ├── DataRejected              a collection of images that can't be used
     │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
-    │   └── SourceRejected            a network that can't be exported
+    │   ├── SourceRejected            a network that can't be exported
+    │   └── StoreError                what a store was asked for isn't there, or it doesn't do that
+    │       └── DowngradeRefused          a version whose sequence is lower than the active one's
     ├── MissingHere               4   this machine lacks something
     │   ├── ExtraMissing              an optional dependency; the message holds the pip line
     │   ├── ProviderMissing           an execution provider or engine
     │   ├── DownloadFailed            no network, or other bytes than promised
+    │   ├── StoreBusy                 another process is changing the store
     │   └── OutputNotWritable         no permission or no space; what stood there still stands
     └── SomeFailed                5   some inputs of many failed, the rest were done
 
@@ -110,6 +113,14 @@ class SourceRejected(InputRefused):
     pass
 
 
+class StoreError(InputRefused):
+    pass
+
+
+class DowngradeRefused(StoreError):
+    pass
+
+
 class MissingHere(EdgecnnError):
     exit_code = 4
 
@@ -126,6 +137,10 @@ class ProviderMissing(MissingHere):
 
 
 class DownloadFailed(MissingHere):
+    pass
+
+
+class StoreBusy(MissingHere):
     pass
 
 
