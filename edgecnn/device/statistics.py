@@ -1,16 +1,20 @@
-"""How sure a figure is: intervals for shares, for the difference of two models on the same images, and percentiles that samples support."""
+"""How sure a figure is: intervals for shares, medians and the difference of two models on the same images; percentiles that samples support."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution: two-sided 95 % intervals."""
+
+Z80 = 0.8416212335729143
+"""The 80 % quantile of the standard normal distribution: a power of 80 %."""
 
 SAMPLES_BEYOND = 10
 """Least number of samples on the far side of a percentile before it is worth stating."""
@@ -88,16 +92,105 @@ def _tango_upper(gains: int, losses: int, count: int) -> float:
 
 
 def _tango_statistic(difference: float, gains: int, losses: int, count: int) -> float:
-    """Tango's statistic for a true `difference`; `loss_share` is the constrained maximum-likelihood estimate of the share of losses."""
-    a = 2 * count
-    b = -gains - losses + (2 * count - gains + losses) * difference
-    c = -losses * difference * (1 - difference)
-    loss_share = (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
-    variance = count * (2 * loss_share + difference * (1 - difference))
+    """Tango's statistic for a true `difference`."""
+    variance = count * (2 * _loss_share(difference, gains, losses, count) + difference * (1 - difference))
     excess = gains - losses - count * difference
     if variance <= 0:
         return 0.0 if excess == 0 else math.copysign(math.inf, excess)
     return excess / math.sqrt(variance)
+
+
+def _loss_share(difference: float, gains: float, losses: float, count: float) -> float:
+    """The maximum-likelihood estimate of the share of losses where the true share of gains less that of losses is `difference`."""
+    a = 2 * count
+    b = -gains - losses + (2 * count - gains + losses) * difference
+    c = -losses * difference * (1 - difference)
+    return (math.sqrt(max(0.0, b * b - 4 * a * c)) - b) / (2 * a)
+
+
+def mcnemar(difference: PairedDifference) -> float:
+    """How likely a difference at least as large is, both ways, where the models are equally good: 1 where they were never apart.
+
+    The exact test on the images that one model alone got right, which are then heads or tails: Q. McNemar (1947), "Note on the sampling
+    error of the difference between correlated proportions or percentages", Psychometrika 12:153-157, with the binomial distribution.
+    """
+    return min(1.0, 2 * _heads_at_most(min(difference.only_a, difference.only_b), difference.only_a + difference.only_b))
+
+
+def _heads_at_most(most: int, tosses: int) -> float:
+    """The probability of `most` heads or fewer in fair tosses, exact but for the last rounding."""
+    ways = term = 1
+    for k in range(most):
+        term = term * (tosses - k) // (k + 1)
+        ways += term
+    return ways / 2**tosses
+
+
+Finding = Literal["holds", "fails", "inconclusive"]
+
+
+def judge_drop(difference: PairedDifference, most: float) -> Finding:
+    """Whether model b is at most `most` percentage points worse than model a.
+
+    "holds" where all of the 95 % interval says so; "fails" where more was lost on these images; else "inconclusive", as it is without images.
+    Raises ValueError unless `most` is above 0 and at most 100.
+    """
+    _check_drop(most)
+    if difference.count == 0:
+        return "inconclusive"
+    if difference.low > -most:
+        return "holds"
+    return "fails" if difference.points < -most else "inconclusive"
+
+
+def images_needed(difference: PairedDifference, most: float) -> int | None:
+    """How many images would most likely (in 80 of 100 draws) show that no more than `most` points are lost, if the models differ as often and
+    as far on all images as on these; None where no number would, because on these `most` points or more are lost.
+
+    J. Nam (1997), "Establishing equivalence of two treatments and sample size requirements in matched-pairs design", Biometrics
+    53:1422-1430: the power of the score test whose interval `paired_difference` gives. Where no image told the models apart, the
+    share of images that do is taken to be as large as Wilson's interval lets it. Raises ValueError as `judge_drop` does.
+    """
+    _check_drop(most)
+    count, only_a, only_b = difference.count, difference.only_a, difference.only_b
+    if count == 0:
+        return None
+    share_a, share_b = only_a / count, only_b / count
+    if not only_a and not only_b:
+        share_a = share_b = wilson(0, count)[1] / 2
+    margin, lost = most / 100, share_a - share_b
+    if lost >= margin:
+        return None
+    at_limit = 2 * _loss_share(margin, share_a, share_b, 1.0) + margin * (1 - margin)
+    here = share_a + share_b - lost * lost
+    found = ((Z95 * math.sqrt(max(0.0, at_limit)) + Z80 * math.sqrt(max(0.0, here))) / (margin - lost)) ** 2
+    return max(math.ceil(found), least_images(most))
+
+
+def least_images(most: float) -> int:
+    """The fewest images that can show that no more than `most` points are lost, even if the models are never apart.
+
+    Where Tango's interval (see `paired_difference`), without an image that tells the models apart, gets inside. Raises ValueError as `judge_drop`.
+    """
+    _check_drop(most)
+    return math.floor(Z95 * Z95 * (100 - most) / most) + 1
+
+
+def _check_drop(most: float) -> None:
+    if not 0 < most <= 100:
+        raise ValueError(f"a drop of {most} points can't be judged; more than 0 and at most 100 were wanted")
+
+
+def median_interval(samples: Sequence[float]) -> tuple[float, float]:
+    """(low, high) of the 95 % interval of the median of what `samples` were drawn from, whatever its distribution.
+
+    Two of the samples: the order statistics between which the median lies unless too many of the tosses "above or below?" fell alike
+    (W. R. Thompson, 1936, The Annals of Mathematical Statistics 7:122-128). Under six samples it is (-inf, inf).
+    """
+    ordered, beyond = sorted(samples), 0
+    while _heads_at_most(beyond, len(ordered)) <= 0.025:
+        beyond += 1
+    return (ordered[beyond - 1], ordered[-beyond]) if beyond else (-math.inf, math.inf)
 
 
 def percentile(ordered: Sequence[int], percent: int) -> int | None:

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.device.statistics import Z95, paired_difference, percentile, wilson
+from edgecnn.device.statistics import (
+    Z95,
+    PairedDifference,
+    images_needed,
+    judge_drop,
+    least_images,
+    mcnemar,
+    median_interval,
+    paired_difference,
+    percentile,
+    wilson,
+)
 
 
 def _pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,3 +149,121 @@ def test_a_percentile_is_the_smallest_sample_that_enough_samples_do_not_exceed(s
 def test_a_percentile_outside_its_range_is_refused() -> None:
     with pytest.raises(ValueError, match="between 50 and 99"):
         percentile([1], 100)
+
+
+def _apart(count: int, only_a: int, only_b: int) -> PairedDifference:
+    return paired_difference(*_pairs(count - only_a - only_b, only_a, only_b, 0))
+
+
+def test_mcnemar_gives_the_published_example() -> None:
+    # Fagerland, Lydersen and Laake (2013), BMC Medical Research Methodology 13:91: the same study, exact conditional test
+    assert mcnemar(_apart(21, 1, 7)) == pytest.approx(0.0703, abs=5e-5)
+
+
+def test_mcnemar_of_models_that_are_never_apart_is_1() -> None:
+    assert mcnemar(_apart(1000, 0, 0)) == 1
+    assert mcnemar(paired_difference(np.array([], dtype=bool), np.array([], dtype=bool))) == 1
+
+
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_mcnemar_is_the_share_of_fair_tosses_as_lopsided(only_a: int, only_b: int) -> None:
+    total = only_a + only_b
+    ways = [math.comb(total, k) for k in range(total + 1)]
+    naive = sum(w for k, w in enumerate(ways) if abs(2 * k - total) >= abs(only_a - only_b)) / 2**total
+    assert mcnemar(_apart(total + 5, only_a, only_b)) == pytest.approx(naive, rel=1e-12)
+
+
+def test_mcnemar_of_many_images_neither_overflows_nor_vanishes() -> None:
+    assert 0 < mcnemar(_apart(100_000, 1000, 1400)) < 1e-15
+    assert mcnemar(_apart(100_000, 10_000, 10_010)) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("count", "only_a", "only_b", "most", "found"),
+    [
+        (5000, 10, 10, 0.5, "holds"),
+        (5000, 60, 10, 0.5, "fails"),  # a point was lost
+        (1000, 3, 2, 0.5, "inconclusive"),
+        (300, 0, 0, 0.5, "inconclusive"),  # not one answer changed, and still too few images
+        (300, 0, 0, 2, "holds"),
+        (200, 2, 0, 0.5, "fails"),
+        (1000, 0, 100, 0.1, "holds"),  # better than the source
+        (0, 0, 0, 0.5, "inconclusive"),
+    ],
+)
+def test_a_drop_holds_fails_or_stays_open(count: int, only_a: int, only_b: int, most: float, found: str) -> None:
+    assert judge_drop(_apart(count, only_a, only_b), most) == found
+
+
+@pytest.mark.parametrize("most", [0, -1, 101, math.nan, math.inf])
+def test_a_drop_that_says_nothing_is_refused(most: float) -> None:
+    for function in (judge_drop, images_needed):
+        with pytest.raises(ValueError, match="can't be judged"):
+            function(_apart(10, 0, 0), most)
+    with pytest.raises(ValueError, match="can't be judged"):
+        least_images(most)
+
+
+@given(st.floats(0.01, 50))
+def test_the_least_images_hold_without_a_difference_and_one_fewer_does_not(most: float) -> None:
+    least = least_images(most)
+    nothing = PairedDifference(points=0.0, low=-100 * Z95**2 / (least + Z95**2), high=0.0, count=least, only_a=0, only_b=0)
+    assert judge_drop(nothing, most * (1 + 1e-9)) == "holds"
+    assert judge_drop(
+        PairedDifference(points=0.0, low=-100 * Z95**2 / (least - 1 + Z95**2), high=0.0, count=least - 1, only_a=0, only_b=0), most
+    ) == ("inconclusive")
+
+
+def _decisive(count: int, share_a: float, share_b: float, most: float, draws: int) -> float:
+    """The share of `draws` of `count` images that decide, where those shares of all images are decided right by one model alone."""
+    draw = np.random.Generator(np.random.PCG64(count))
+    tables = draw.multinomial(count, [share_a, share_b, 1 - share_a - share_b], size=draws)
+    return sum(judge_drop(_apart(count, int(a), int(b)), most) != "inconclusive" for a, b, _ in tables) / draws
+
+
+@pytest.mark.parametrize(
+    ("count", "only_a", "only_b", "most"),
+    [(1000, 3, 2, 0.5), (300, 0, 0, 0.5), (400, 1, 0, 0.5), (1000, 20, 18, 1.0), (500, 4, 6, 0.5), (800, 12, 9, 0.5), (50, 0, 0, 3)],
+)
+def test_as_many_images_as_are_said_to_be_needed_decide_in_most_draws(count: int, only_a: int, only_b: int, most: float, campaign) -> None:
+    seen = _apart(count, only_a, only_b)
+    assert judge_drop(seen, most) == "inconclusive"
+    needed = images_needed(seen, most)
+    assert needed is not None
+    assert needed > count
+    share_a, share_b = (only_a / count, only_b / count) if only_a + only_b else (wilson(0, count)[1] / 2,) * 2
+    draws = campaign(sample=100, full=2000)
+    assert _decisive(needed, share_a, share_b, most, draws) >= 0.7  # 0.8 is meant; 100 draws may miss that by 0.1
+    assert _decisive(max(1, needed // 8), share_a, share_b, most, draws) < 0.6  # and an eighth of them do not
+
+
+def test_whatever_the_truth_what_is_needed_after_a_look_decides_more_often_than_not(campaign) -> None:
+    draw = np.random.Generator(np.random.PCG64(3))
+    decided = []
+    while len(decided) < campaign(sample=60, full=2000):
+        share_a, share_b = draw.uniform(0, 0.02, 2)
+        a, b, _ = draw.multinomial(1500, [share_a, share_b, 1 - share_a - share_b])
+        first = _apart(1500, int(a), int(b))
+        needed = images_needed(first, 0.5)
+        if judge_drop(first, 0.5) == "inconclusive" and needed is not None:
+            decided.append(_decisive(needed, share_a, share_b, 0.5, 1))
+    assert np.mean(decided) > 0.6
+
+
+def test_no_number_of_images_shows_what_is_not_so() -> None:
+    assert images_needed(_apart(1000, 5, 0), 0.5) is None
+    assert images_needed(_apart(0, 0, 0), 0.5) is None
+
+
+def test_median_interval_takes_the_published_order_statistics() -> None:
+    # Conover, Practical Nonparametric Statistics: of 16 samples the 4th and the 13th, with 97.9 %
+    assert median_interval([float(k) for k in range(16, 0, -1)]) == (4, 13)
+    assert median_interval([3.0, 1, 2, 4, 5, 6]) == (1, 6)
+    assert median_interval([1.0] * 5) == (-math.inf, math.inf)
+    assert median_interval([]) == (-math.inf, math.inf)
+
+
+def test_the_median_lies_inside_in_95_of_100_draws() -> None:
+    draw = np.random.Generator(np.random.PCG64(1))
+    inside = sum(low < math.log(2) < high for low, high in (median_interval(draw.exponential(size=15).tolist()) for _ in range(2000)))
+    assert 0.95 < inside / 2000 < 0.98
