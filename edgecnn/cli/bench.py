@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli._options import json_option, threads_option
+from edgecnn.cli._trust import trust_options
 
 if TYPE_CHECKING:
     from edgecnn.device.host import HostFacts
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
 @click.option("--warmup", type=int, default=20, show_default=True, metavar="N", help="Runs before the timed ones, a file.")
 @threads_option
 @json_option
-def command(files: tuple[Path, ...], min_seconds: float, min_runs: int, warmup: int, threads: int | None, as_json: bool) -> None:
+@trust_options
+def command(
+    files: tuple[Path, ...], min_seconds: float, min_runs: int, warmup: int, threads: int | None, as_json: bool, trust_key: Path | None
+) -> None:
     """Time the inference of artifacts or bare .onnx FILEs, image after image, input and output buffers bound.
 
     Several files take turns in bursts. Every sample counts; a percentile is shown where at least ten samples lie beyond it. Figures that can't
     be trusted are INVALID, with the reason and exit code 1. --json prints one line a file, with all samples.
+    Where a signature is required each FILE needs one, a bare .onnx too.
     """
     from edgecnn.cli._options import put, put_json
     from edgecnn.cli._progress import progress_line
@@ -33,7 +38,7 @@ def command(files: tuple[Path, ...], min_seconds: float, min_runs: int, warmup: 
     from edgecnn.device.measure import measure_all, open_subject
     from edgecnn.errors import BenchmarkInvalid
 
-    subjects = [open_subject(file, threads=threads) for file in files]
+    subjects = [open_subject(file, threads=threads, trust_key=trust_key) for file in files]
     with progress_line() as show:
         reports = measure_all(
             subjects, warmup=warmup, min_seconds=min_seconds, min_runs=min_runs, progress=lambda done: show(f"measuring, {min(done, 1):.0%} done")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecnn.cli._options import artifact_argument, json_option, note, put, put_json, shown, threads_option
+from edgecnn.cli._trust import trust_options
 from edgecnn.errors import EdgecnnError, InputRefused, SomeFailed, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _WIDEST = 120
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K best labels of each input, e.g. 3.  [default: 1; with --json 5]")
 @json_option
 @threads_option
-def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool, threads: int | None) -> None:
+@trust_options
+def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool, threads: int | None, trust_key: Path | None) -> None:
     """Say what the model in FILE sees in each INPUT, a line each: the input, its label, the score.
 
     \b
@@ -48,7 +50,7 @@ def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool,
         from edgecnn.cli._inputs import find_inputs
         from edgecnn.device.model import open_model, unvalidated_notice
 
-        model = open_model(file, threads=threads)
+        model = open_model(file, threads=threads, trust_key=trust_key)
     notice = unvalidated_notice(file, model.manifest)
     if notice:
         note(notice)

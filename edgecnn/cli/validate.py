@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecnn.cli._options import artifact_argument, json_option, threads_option
+from edgecnn.cli._trust import trust_options
 
 if TYPE_CHECKING:
     from edgecnn.device.session import Session
@@ -20,22 +21,23 @@ if TYPE_CHECKING:
 @click.option("--min-accuracy", type=float, metavar="SHARE", help="Least accuracy on --data, between 0 and 1, e.g. 0.83.")
 @threads_option
 @json_option
-def command(file: Path, data: Path | None, min_accuracy: float | None, threads: int | None, as_json: bool) -> None:
+@trust_options
+def command(file: Path, data: Path | None, min_accuracy: float | None, threads: int | None, as_json: bool, trust_key: Path | None) -> None:
     """Check that FILE gives its golden answers on this machine, and how accurate it is.
 
     Three steps are told apart: golden image to model input (exact), input to the host's outputs, input to the answers of the network that it
     was made from; each within the limits that the manifest states. Exit code 1 when one falls short.
     """
-    from edgecnn.artifact.bundle import open_bundle
     from edgecnn.cli._options import note, put, put_json
     from edgecnn.device.model import unvalidated_notice
     from edgecnn.device.session import open_session
     from edgecnn.device.validate import check_golden
     from edgecnn.errors import UsageError
+    from edgecnn.sign import open_trusted
 
     if min_accuracy is not None and not (data is not None and 0 <= min_accuracy <= 1):
         raise UsageError(f"--min-accuracy {min_accuracy:g} needs --data and lies between 0 and 1, e.g. 0.83.")
-    with open_bundle(file) as bundle:
+    with open_trusted(file, trust_key) as bundle:
         bundle.verify()
         spec = bundle.manifest.spec
         notice = unvalidated_notice(file, bundle.manifest)

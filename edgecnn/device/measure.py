@@ -254,28 +254,30 @@ def peak_memory_mib() -> float | None:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
-def open_subject(path: Path | str, *, threads: int | None = None) -> Subject:
+def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None) -> Subject:
     """An artifact on its own golden inputs, or a bare .onnx (by its name's end) on seeded random ones, ready to be timed.
 
-    One image where the batch is open. A graph with several inputs or outputs is run without bound buffers.
-    Raises InputMissing, ArtifactRejected or GraphRejected, what the engine raises, and UsageError for sizes that are open beside the batch.
+    One image where the batch is open. A graph with several inputs or outputs is run without bound buffers. trust_key: a PEM file with a public
+    key, whose signature of the file is then required; checking it is part of loading.
+    Raises InputMissing, ArtifactRejected, GraphRejected, SignatureRejected or KeyRejected, what the engine raises, and UsageError for sizes that
+    are open beside the batch.
     """
     import onnxruntime  # noqa: F401  so that its import doesn't count as the first graph's loading
 
-    from edgecnn.artifact.bundle import open_bundle
     from edgecnn.device.engines import open_graph
     from edgecnn.device.golden import read_golden
     from edgecnn.device.session import open_session
+    from edgecnn.sign import open_trusted
 
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         start = time.perf_counter_ns()
-        engine = open_graph(_read_graph(path), threads=threads)
+        engine = open_graph(_read_graph(path, trust_key), threads=threads)
         load_ns = time.perf_counter_ns() - start
         feeds = {info.name: _example(info.name, info.dtype, info.shape, path) for info in engine.inputs}
     else:
         start = time.perf_counter_ns()
-        with open_bundle(path) as bundle:
+        with open_trusted(path, trust_key) as bundle:
             spec = bundle.manifest.spec
             engine = open_session(bundle.read("model.onnx"), spec, threads=threads).engine
             load_ns = time.perf_counter_ns() - start
@@ -296,7 +298,7 @@ def open_subject(path: Path | str, *, threads: int | None = None) -> Subject:
     )
 
 
-def _read_graph(path: Path) -> bytes:
+def _read_graph(path: Path, trust_key: Path | str | None) -> bytes:
     """The bytes of a .onnx file that holds nothing but a graph of its own."""
     from edgecnn.artifact.graph import check_device_graph, read_graph
 
@@ -306,6 +308,10 @@ def _read_graph(path: Path) -> bytes:
         raise InputMissing(f"{path} doesn't exist; give an artifact or a .onnx file.") from None
     except OSError as error:
         raise GraphRejected(f"{path} can't be read ({error.strerror}).") from None
+    if trust_key is not None:
+        from edgecnn.sign.check import check_data
+
+        check_data(data, path, trust_key)
     check_device_graph(read_graph(data))
     return data
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter_ns
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.artifact.bundle import Bundle, open_bundle
+from edgecnn.artifact.bundle import Bundle
 from edgecnn.artifact.manifest import Manifest
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.device.classify import Milliseconds, Prediction, predictions
@@ -51,12 +52,13 @@ class Model:
         """
         return [prediction for some in _rounds(sources) for prediction in self._predict_round(some, top_k)]
 
-    def predict_input(self, x: NDArray[np.float32], *, top_k: int = 5, name: str | None = None) -> Prediction:
-        """What the model says of one ready input, float32 (1, channels, height, width). Raises UsageError as `logits` does."""
+    def predict_input(self, x: NDArray[Any], *, top_k: int = 5, name: str | None = None) -> Prediction:
+        """What the model says of one ready input, `spec.preprocess.dtype` (1, channels, height, width). Raises UsageError as `logits` does."""
         return self._classify(x, [name], [(0, 0)], top_k)[0]
 
-    def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 (n, channels, height, width), normalized as the spec says -> float32 (n, labels). Raises UsageError for anything else."""
+    def logits(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """(n, channels, height, width), float32 and normalized, or uint8 pixels where the spec says that the graph normalizes -> float32
+        (n, labels). Raises UsageError for anything else."""
         return self.session.logits(x)
 
     def _predict_round(self, sources: list[Source], top_k: int) -> list[Prediction]:
@@ -65,7 +67,7 @@ class Model:
         inputs = np.concatenate([x for x, _, _ in prepared])
         return self._classify(inputs, names, [(decode, preprocess) for _, decode, preprocess in prepared], top_k)
 
-    def _prepare(self, source: Source, name: str | None) -> tuple[NDArray[np.float32], int, int]:
+    def _prepare(self, source: Source, name: str | None) -> tuple[NDArray[Any], int, int]:
         """The input (1, channels, height, width), and the nanoseconds of decoding and of the rest."""
         pre = self.spec.preprocess
         start = perf_counter_ns()
@@ -74,7 +76,7 @@ class Model:
         x = normalize(to_uint8(image, pre, name=name), pre)[np.newaxis]
         return x, decoded - start, perf_counter_ns() - decoded
 
-    def _classify(self, x: NDArray[np.float32], names: list[str | None], spent: list[tuple[int, int]], top_k: int) -> list[Prediction]:
+    def _classify(self, x: NDArray[Any], names: list[str | None], spent: list[tuple[int, int]], top_k: int) -> list[Prediction]:
         start = perf_counter_ns()
         logits = self.session.logits(x)
         inference = (perf_counter_ns() - start) / len(x) / 1e6
@@ -82,14 +84,15 @@ class Model:
         return predictions(logits, self.spec, inputs=tuple(names), ms=ms, top_k=top_k)
 
 
-def load(path: Path | str, *, threads: int | None = None) -> Model:
+def load(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None) -> Model:
     """Open an artifact: its structure, manifest and graph are verified first.
 
     threads: at most what this process may use, which is the default. An artifact that was packed without proof of its answers is loaded with a
-    warning in the log "edgecnn" (standard error, unless logging is configured otherwise).
-    Raises InputMissing, ArtifactRejected, UsageError for threads, or MissingHere.
+    warning in the log "edgecnn" (standard error, unless logging is configured otherwise). trust_key: a PEM file with a public key, whose
+    signature (beside the artifact, its whole name followed by .sig) is then required and checked before anything is parsed.
+    Raises InputMissing, ArtifactRejected (SignatureRejected for the signature), KeyRejected, UsageError for threads, or MissingHere.
     """
-    model = open_model(path, threads=threads)
+    model = open_model(path, threads=threads, trust_key=trust_key)
     notice = unvalidated_notice(path, model.manifest)
     if notice:
         import logging
@@ -98,9 +101,11 @@ def load(path: Path | str, *, threads: int | None = None) -> Model:
     return model
 
 
-def open_model(path: Path | str, *, threads: int | None = None) -> Model:
+def open_model(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None) -> Model:
     """`load` for callers that give the notice of an unvalidated artifact themselves."""
-    with open_bundle(path) as bundle:
+    from edgecnn.sign import open_trusted
+
+    with open_trusted(path, trust_key) as bundle:
         return model_from(bundle, threads=threads)
 
 

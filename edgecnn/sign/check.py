@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from edgecnn.artifact.bundle import Bundle, open_bundle, read_bundle
+from edgecnn.artifact.bundle import Bundle, read_bundle
 from edgecnn.artifact.codec import CodecError
 from edgecnn.artifact.packed import open_file
 from edgecnn.errors import SignatureRejected
@@ -67,11 +67,6 @@ def open_signed(path: Path | str, key: Path | str) -> Bundle:
         file.close()
         raise
     return read_bundle(path, pinned)
-
-
-def open_trusted(path: Path | str, trust_key: Path | str | None) -> Bundle:
-    """`open_signed` where a key says whom to trust, `open_bundle` where none does."""
-    return open_bundle(path) if trust_key is None else open_signed(path, trust_key)
 
 
 def _signed_sha256(signature: bytes, *, key: Path, what: str) -> str:
