@@ -42,7 +42,7 @@ def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: int, fil
     late = False
     tail = _Tail(child.stdout)
     try:
-        _limit(child.pid, timeout_s=timeout_s, memory_mb=memory_mb, file_mb=memory_mb if file_mb is None else file_mb)
+        limit(child.pid, timeout_s=timeout_s, memory_mb=memory_mb, file_mb=memory_mb if file_mb is None else file_mb)
         child.wait(timeout_s)
     except subprocess.TimeoutExpired:
         late = True
@@ -51,10 +51,11 @@ def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: int, fil
         output = tail.finish()
     if late:
         return Outcome(failure=f"it took longer than {timeout_s:g} s", output=output)
-    return Outcome(failure=_reason(child.returncode, output), output=output)
+    return Outcome(failure=reason(child.returncode, output), output=output)
 
 
-def _limit(pid: int, *, timeout_s: float, memory_mb: int, file_mb: int) -> None:
+def limit(pid: int, *, timeout_s: float, memory_mb: int, file_mb: int) -> None:
+    """Bind a process (this one, or a child) to `run_limited`'s limits; its time is for whoever waits for it."""
     if sys.platform != "linux":
         return
     import resource
@@ -111,7 +112,8 @@ class _Tail:
         return self._kept.decode("utf-8", "replace").strip()
 
 
-def _reason(returncode: int, output: str) -> str | None:
+def reason(returncode: int, output: str) -> str | None:
+    """How a process ended, in words; None when it ended well."""
     if returncode == 0:
         return None
     if returncode < 0:

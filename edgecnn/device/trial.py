@@ -67,8 +67,7 @@ def wanted_memory_mb(bundle: Bundle) -> int:
     sizes = {member.name: member.size for member in bundle.manifest.members}
     spec = bundle.manifest.spec
     # where the batch is open all golden inputs run at once
-    image_bytes = 4 * spec.preprocess.depth * math.prod(spec.preprocess.input_size)
-    images = spec.batch or sizes.get("golden/inputs.npy", 0) // image_bytes + 1
+    images = spec.batch or sizes.get("golden/outputs.npy", 0) // (4 * len(spec.labels)) + 1
     wanted = BASE_MB + (8 * sizes["model.onnx"] + 2 * _stated_bytes(graph, images) >> 20)
     here = memory_bytes()
     return min(wanted, MOST_MB, *([] if here is None else [max(BASE_MB, here * 3 // 4 >> 20)]))
