@@ -53,6 +53,7 @@ class Preprocess:
     3. take the central `crop_size` = (height, width), where given ("shortest-edge" without it crops to `size`);
     4. x = (pixel * rescale_factor - image_mean) / image_std, per channel, in float32; layout channels first.
 
+    With normalized_by = "graph" the model's input is what step 3 gives, uint8 with channels first, and the graph itself does step 4.
     `interpolation` is Pillow's filter; `antialias` widens it when shrinking, as Pillow does and many devices don't.
     """
 
@@ -65,6 +66,7 @@ class Preprocess:
     rescale_factor: float = 1 / 255
     image_mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    normalized_by: Literal["graph"] | None = None
 
     def __post_init__(self) -> None:
         _require(all(0 < side <= 8192 for side in self.size), f"size {self.size} must be between 1 and 8192 pixels")
@@ -85,6 +87,11 @@ class Preprocess:
     def depth(self) -> int:
         """Channels of the network's input."""
         return 1 if self.channels == "L" else 3
+
+    @property
+    def dtype(self) -> Literal["float32", "uint8"]:
+        """What `device.image.normalize` makes, before a float16 model's input is rounded."""
+        return "uint8" if self.normalized_by == "graph" else "float32"
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -141,6 +148,10 @@ class ModelSpec:
         wanted = (self.preprocess.depth, *self.preprocess.input_size)
         _require(self.input.shape[1:] == wanted, f"an input of shape {list(self.input.shape)} doesn't match preprocess, which makes {list(wanted)}")
         _require(self.input.shape[0] == self.output.shape[0], "input and output must have the same batch")
+        pixels = self.preprocess.normalized_by == "graph"
+        _require(
+            (self.input.dtype == "uint8") == pixels, f"an input of {self.input.dtype} doesn't match preprocess, which makes {self.preprocess.dtype}"
+        )
 
     def _check_postprocess(self) -> None:
         wanted = "softmax" if self.task == "single-label" else "sigmoid"
@@ -170,7 +181,10 @@ def make_spec(
     batch: int | str = 1,
     thresholds: tuple[float, ...] | None = None,
 ) -> ModelSpec:
-    """The usual ModelSpec: input "input" (batch, channels, height, width), output "logits" (batch, labels), both float32."""
+    """The usual ModelSpec: input "input" (batch, channels, height, width), output "logits" (batch, labels), both float32.
+
+    The input is uint8 where the graph normalizes.
+    """
     if task == "multi-label" and thresholds is None:
         thresholds = (0.5,) * len(labels)
     return ModelSpec(
@@ -179,7 +193,7 @@ def make_spec(
         sequence=sequence,
         task=task,
         labels=labels,
-        input=TensorSpec(name="input", dtype="float32", shape=(batch, preprocess.depth, *preprocess.input_size)),
+        input=TensorSpec(name="input", dtype=preprocess.dtype, shape=(batch, preprocess.depth, *preprocess.input_size)),
         output=TensorSpec(name="logits", dtype="float32", shape=(batch, len(labels))),
         preprocess=preprocess,
         postprocess=Postprocess(activation="softmax" if task == "single-label" else "sigmoid", thresholds=thresholds),

@@ -153,21 +153,25 @@ def normalization_table(pre: Preprocess) -> NDArray[np.float32]:
     return table
 
 
-def normalize(pixels: NDArray[np.uint8], pre: Preprocess, *, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-    """(height, width, channels) or (batch, height, width, channels) uint8 -> float32 with channels before height: the network's input.
+def normalize(pixels: NDArray[np.uint8], pre: Preprocess, *, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """(height, width, channels) or (batch, height, width, channels) uint8 -> `pre.dtype` with channels before height: the network's input.
 
-    out: where to write, of the result's shape. Raises ValueError for another dtype or number of channels.
+    That is float32, or the same uint8 pixels where the graph normalizes. out: where to write, of the result's shape and dtype.
+    Raises ValueError for another dtype or number of channels.
     """
     if pixels.dtype != np.uint8 or pixels.shape[-1] != pre.depth:
         raise ValueError(f"uint8 pixels with {pre.depth} channels last were wanted, {pixels.dtype} of shape {pixels.shape} were found")
-    table = normalization_table(pre)
     if out is None:
-        out = np.empty((*pixels.shape[:-3], pre.depth, *pixels.shape[-3:-1]), dtype=np.float32)
+        out = np.empty((*pixels.shape[:-3], pre.depth, *pixels.shape[-3:-1]), dtype=pre.dtype)
+    if pre.normalized_by == "graph":
+        np.copyto(out, np.moveaxis(pixels, -1, -3))
+        return out
+    table = normalization_table(pre)
     for channel in range(pre.depth):
         np.take(table[channel], pixels[..., channel], out=out[..., channel, :, :], mode="clip")
     return out
 
 
-def to_input(source: Source, pre: Preprocess, *, name: str | None = None) -> NDArray[np.float32]:
-    """One image as float32 (1, channels, height, width). Raises what `to_uint8` raises."""
+def to_input(source: Source, pre: Preprocess, *, name: str | None = None) -> NDArray[Any]:
+    """One image as `pre.dtype` (1, channels, height, width). Raises what `to_uint8` raises."""
     return normalize(to_uint8(source, pre, name=name), pre)[np.newaxis]

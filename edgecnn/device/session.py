@@ -21,15 +21,15 @@ class Session:
     spec: ModelSpec
     engine: Engine
 
-    def logits(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 (n, channels, height, width), as `to_input` makes it -> float32 (n, labels).
+    def logits(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """(n, channels, height, width), float32 or (where the graph normalizes) uint8, as `to_input` makes it -> float32 (n, labels).
 
         Where the model's batch is fixed, n may be any number: the last round is filled up with zeros, whose answers are dropped.
         Raises UsageError for another dtype or shape, for no input at all, and for NaN or infinities.
         """
         spec = self.spec
         check_input(x, spec)
-        fed = x if spec.input.dtype == "float32" else x.astype(spec.input.dtype)
+        fed = x.astype(spec.input.dtype, copy=False)
         step = spec.batch or len(x)
         rounds = [self._round(fed[start : start + step], step) for start in range(0, len(x), step)]
         found = rounds[0] if len(rounds) == 1 else np.concatenate(rounds)
@@ -45,12 +45,12 @@ class Session:
         return self.engine.run_one(full)[: len(x)]
 
 
-def check_input(x: NDArray[np.float32], spec: ModelSpec) -> None:
-    """Raises UsageError unless `x` is finite float32 (n, channels, height, width) of the spec's size, n at least 1."""
-    wanted = spec.input.shape[1:]
-    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.shape[1:] != wanted or x.ndim != len(wanted) + 1:
+def check_input(x: NDArray[Any], spec: ModelSpec) -> None:
+    """Raises UsageError unless `x` is finite float32, or uint8 where the graph normalizes, (n, channels, height, width), n at least 1."""
+    wanted, dtype = spec.input.shape[1:], spec.preprocess.dtype
+    if not isinstance(x, np.ndarray) or x.dtype != dtype or x.shape[1:] != wanted or x.ndim != len(wanted) + 1:
         found = f"{x.dtype} of shape {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise UsageError(f"{spec.name} takes float32 arrays of shape (n, {', '.join(map(str, wanted))}), {found} was found.")
+        raise UsageError(f"{spec.name} takes {dtype} arrays of shape (n, {', '.join(map(str, wanted))}), {found} was found.")
     if not len(x):
         raise UsageError(f"{spec.name} was given an array of no inputs; give at least one.")
     if not np.isfinite(x).all():
@@ -66,8 +66,9 @@ def open_session(
     """
     opened = open_graph(model, engine=engine, threads=threads, optimize=optimize, provider=provider)
     for kind, found, wanted in (("input", opened.inputs, spec.input), ("output", opened.outputs, spec.output)):
-        if wanted.dtype not in ("float32", "float16"):
-            raise GraphRejected(f"{spec.name} has an {kind} of {wanted.dtype}; float32 and float16 can be run.")
+        known = ("float32", "float16", *(["uint8"] if kind == "input" else []))
+        if wanted.dtype not in known:
+            raise GraphRejected(f"{spec.name} has an {kind} of {wanted.dtype}; {', '.join(known)} can be run.")
         if len(found) != 1 or not _fits(found[0], wanted):
             shown = ", ".join(f"{tensor.name} {tensor.dtype} {list(tensor.shape)}" for tensor in found) or "none"
             raise GraphRejected(f"the graph's {kind} is {shown}; {spec.name} says {wanted.name} {wanted.dtype} {list(wanted.shape)}.")

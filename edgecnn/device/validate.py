@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -24,14 +24,14 @@ from edgecnn.errors import AccuracyFailed, ArtifactRejected, DataRejected, Image
 if TYPE_CHECKING:
     from edgecnn.artifact.bundle import Bundle
 
-Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""float32 (n, channels, height, width) -> float32 (n, labels)."""
+Logits = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""(n, channels, height, width), float32 or (where the graph normalizes) uint8 -> float32 (n, labels)."""
 
 
 class HasLogits(Protocol):
     """A Session or a Model."""
 
-    def logits(self, x: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+    def logits(self, x: NDArray[Any], /) -> NDArray[np.float32]: ...
 
 
 # Golden answers, step by step
@@ -102,7 +102,7 @@ def _preprocessing_step(bundle: Bundle, golden: Golden, pre: Preprocess) -> Step
             found = normalize(to_uint8(data, pre, name=name), pre)
         except ImageRejected as error:
             raise ArtifactRejected(f"{bundle.path} holds a golden image that is none: {error}") from error
-        apart = np.abs(found.astype(np.float64) - stored)
+        apart = np.abs(found.astype(np.float64) - stored.astype(np.float64))
         if apart.any():
             failures.append(f"{name} gives {np.count_nonzero(apart)} other values of {apart.size}, by up to {apart.max():.3g}")
         largest = max(largest, float(apart.max()))
@@ -184,22 +184,22 @@ def evaluate_all(
     threads: int = 1,
     keep_logits: bool = False,
 ) -> tuple[Evaluation, ...]:
-    """Each model's answers over the same images, each image decoded once.
+    """Each model's answers over the same images, each image decoded once. A model with a spec of its own gets the input that this one says.
 
     The collection's labels are matched to the spec's by name; it may lack some. progress is called with (images done, of how many);
     threads decode. Raises DataRejected for labels that the spec hasn't, the other task, no images, or an image without its label;
     ImageRejected for an unreadable one; AccuracyFailed where a model answers NaN or infinity.
     """
     positions = _label_positions(collection, spec)
-    functions = [_logits_of(model) for model in models]
+    functions = [(_logits_of(model), _preprocess_of(model, spec)) for model in models]
     names: list[str] = []
     targets: list[tuple[int, ...]] = []
     decisions: list[list[NDArray[Any]]] = [[] for _ in models]
     kept: list[list[NDArray[np.float32]]] = [[] for _ in models]
     for group in iterate_inputs(collection, spec.preprocess, batch=batch, threads=threads):
-        x = normalize(group.pixels, spec.preprocess)
-        for i, function in enumerate(functions):
-            logits = function(x)
+        inputs = {pre: normalize(group.pixels, pre) for pre in {pre for _, pre in functions}}
+        for i, (function, pre) in enumerate(functions):
+            logits = function(inputs[pre])
             _check_answers(logits, group.names, spec)
             decisions[i].append(decide(logits, spec))
             if keep_logits:
@@ -220,6 +220,12 @@ def evaluate_all(
 def _logits_of(model: Logits | HasLogits) -> Logits:
     found: Any = getattr(model, "logits", None) or model
     return cast(Logits, found)
+
+
+def _preprocess_of(model: Logits | HasLogits, spec: ModelSpec) -> Preprocess:
+    """The shared spec's, but for who normalizes: the graph of one model may do it itself, and that of another not."""
+    own: Preprocess = getattr(model, "spec", spec).preprocess
+    return replace(spec.preprocess, normalized_by=own.normalized_by)
 
 
 def _label_positions(collection: Collection, spec: ModelSpec) -> tuple[int, ...]:
