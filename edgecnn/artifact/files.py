@@ -1,12 +1,16 @@
-"""Files that are whole or not there: written to a temporary name beside the target, flushed to disk, then renamed."""
+"""Files that are whole or not there: written to a temporary name beside the target, flushed to disk, then renamed.
+
+What is flushed is still there after a power loss; a name is flushed by flushing the folder that it stands in.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,13 +34,13 @@ def atomic_writer(path: Path | str) -> Iterator[BinaryIO]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
+            os.chmod(temporary, 0o666 & ~_umask())
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
-        raise OutputNotWritable(_reason(path, error)) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
@@ -47,6 +51,44 @@ def write_atomic(path: Path | str, data: bytes) -> None:
     """`data` as the file `path`, all of it or nothing. Raises OutputNotWritable."""
     with atomic_writer(path) as file:
         file.write(data)
+
+
+def write_new(path: Path, pieces: Iterable[bytes]) -> None:
+    """A file that wasn't there before, flushed to disk; its name is not. Raises OSError, and leaves what it wrote: its folder isn't in use yet."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes: it never waits and never fills the memory.
+
+    Raises OSError, whose strerror says what it is instead.
+    """
+    try:
+        kind = os.stat(path).st_mode
+    except ValueError:  # a NUL in the name
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from None
+    if not stat.S_ISREG(kind):
+        raise OSError(errno.EINVAL, "it is a folder" if stat.S_ISDIR(kind) else "it is no regular file", str(path))
+    with open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
+    return data
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk: what was made, renamed or deleted there stays so after a power loss. Raises OSError."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -70,14 +112,9 @@ def _umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def unwritable(path: Path, error: OSError) -> OutputNotWritable:
+    """The one sentence for `path` that can't be written because of `error`."""
+    return OutputNotWritable(_reason(path, error))
 
 
 def _reason(path: Path, error: OSError) -> str:
