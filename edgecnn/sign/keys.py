@@ -46,8 +46,8 @@ def load_private_key(path: Path, passphrase: Callable[[], bytes | None]) -> Elli
     except TypeError:  # it is encrypted
         secret = passphrase()
         if not secret:
-            raise KeyRejected(f"{path} is encrypted, and its passphrase wasn't given; put it into EDGECNN_KEY_PASSWORD.") from None
-        found = _parsed(path, "a private key, or the passphrase is wrong", lambda: serialization.load_pem_private_key(data, secret))
+            raise KeyRejected(f"{path} is encrypted, and its passphrase wasn't given; set EDGECNN_KEY_PASSWORD to it.") from None
+        found = _parsed(path, "a private key by this passphrase", lambda: serialization.load_pem_private_key(data, secret))
     key: EllipticCurvePrivateKey = _on_p256(found, path)
     return key
 
@@ -110,7 +110,7 @@ def _parsed(path: Path, wanted: str, parse: Callable[[], Any]) -> Any:
     try:
         return parse()
     except (ValueError, UnsupportedAlgorithm):
-        raise KeyRejected(f"{path} can't be read as {wanted}; one on the curve P-256 in PEM was wanted, {_MAKE}.") from None
+        raise KeyRejected(f"{path} can't be read as {wanted}; ECDSA on the curve P-256 in PEM was wanted, {_MAKE}.") from None
 
 
 def _on_p256(key: Any, path: Path) -> Any:

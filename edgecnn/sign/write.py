@@ -8,7 +8,7 @@ from pathlib import Path
 from edgecnn.artifact.bundle import read_bundle
 from edgecnn.artifact.files import write_atomic
 from edgecnn.artifact.packed import open_file
-from edgecnn.sign.check import signature_path
+from edgecnn.sign.beside import signature_path
 from edgecnn.sign.envelope import Envelope, signed_message, write_envelope
 from edgecnn.sign.keys import key_hint, load_private_key, sign_bytes
 from edgecnn.sign.pinned import pin
