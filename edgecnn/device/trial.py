@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgecnn.artifact.bundle import Bundle
     from edgecnn.artifact.graph import Graph
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 BASE_MB = 384
 """What Python, numpy, Pillow, onnxruntime and the decoding of a golden image ask for: 72 MiB with the shipped models, and room for other versions."""
 MOST_MB = 4096

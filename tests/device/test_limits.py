@@ -85,3 +85,34 @@ def test_the_child_reads_nothing_from_here() -> None:
 def test_the_environment_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGECNN_TEST", "kept")
     assert run("import os; print(os.environ['EDGECNN_TEST'], os.environ['OMP_NUM_THREADS'])").output == "kept 1"
+
+
+def test_a_file_s_size_is_limited_apart_from_memory(tmp_path: Path) -> None:
+    code = "open('large', 'wb').write(bytes(3 << 20))"
+    assert run(code, folder=tmp_path).failure is None
+    assert run_limited([sys.executable, "-c", code], timeout_s=60, memory_mb=512, file_mb=1, folder=tmp_path).failure is not None
+
+
+def test_what_a_child_leaves_behind_is_killed_too(tmp_path: Path) -> None:
+    code = "import subprocess; p = subprocess.Popen(['sleep', '60']); open('pid', 'w').write(str(p.pid))"
+    assert run(code, folder=tmp_path).failure is None
+    deadline = time.monotonic() + 30
+    while _alive(int((tmp_path / "pid").read_text())):
+        assert time.monotonic() < deadline, "the grandchild lives on"
+        time.sleep(0.05)
+
+
+def test_files_and_cpu_time_are_limited_and_no_core_is_dumped() -> None:
+    code = (
+        "import resource as r, time; time.sleep(0.2); limits = (r.RLIMIT_NOFILE, r.RLIMIT_CPU, r.RLIMIT_CORE)\n"
+        "print(*(r.getrlimit(which)[1] for which in limits))"
+    )
+    files, cpu, core = map(int, run(code).output.split())
+    assert files <= 256
+    assert 0 < cpu < 61 * 1000
+    assert core == 0
+
+
+def test_no_disk_is_needed_for_what_a_child_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    assert run("print('kept')").output == "kept"
