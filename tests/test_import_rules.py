@@ -24,11 +24,12 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "data": ({"errors", "artifact"}, {"numpy", "PIL"}),
     "sign": ({"errors", "artifact"}, {"cryptography"}),
     "device": ({"errors", "artifact", "data", "sign"}, {"numpy", "PIL", "onnxruntime"}),
+    "store": ({"errors", "artifact", "data", "sign", "device"}, {"numpy", "PIL", "onnxruntime"}),
     "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "inspect", "card")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "store")
 
 
 def modules(package: str) -> list[str]:
@@ -38,7 +39,7 @@ def modules(package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-LIGHT = [name for package in ("errors", "artifact", "data", "device", "report") for name in modules(package)]
+LIGHT = [name for package in ("errors", "artifact", "data", "device", "store", "report") for name in modules(package)]
 HOST = [name for package in ("train", "build") for name in modules(package)]
 ALL = frozenset(LIGHT + HOST)
 
@@ -145,6 +146,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("run", "colors.edgecnn", "red.png", "--json"),
         ("inspect", "colors.edgecnn"),
         ("validate", "colors.edgecnn"),
+        ("verify", "colors.edgecnn", "--deep"),
         ("card", "colors.edgecnn"),
         ("bench", "colors.edgecnn", "--min-seconds", "0.1", "--min-runs", "100"),
     ],

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgecnn.cli._options import artifact_argument, json_option, note, put, put_json, shown, threads_option
+from edgecnn.cli._model import store_option
+from edgecnn.cli._options import json_option, note, put, put_json, shown, threads_option
 from edgecnn.cli._trust import trust_options
 from edgecnn.errors import EdgecnnError, InputRefused, SomeFailed, UsageError
 
@@ -25,14 +26,23 @@ _WIDEST = 120
 
 
 @click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
-@artifact_argument
+@click.argument("file")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K best labels of each input, e.g. 3.  [default: 1; with --json 5]")
 @json_option
 @threads_option
+@store_option
 @trust_options
-def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool, threads: int | None, trust_key: Path | None) -> None:
+def command(
+    file: str, inputs: tuple[str, ...], top: int | None, as_json: bool, threads: int | None, store: Path | None, trust_key: Path | None
+) -> None:
     """Say what the model in FILE sees in each INPUT, a line each: the input, its label, the score.
+
+    \b
+    FILE is
+      a path        with a / in it, or ending in .edgecnn
+      NAME          the active version of an installed model (edgecnn store), else a file of this name
+      NAME@VERSION  that version of it
 
     \b
     An INPUT is
@@ -48,22 +58,22 @@ def command(file: Path, inputs: tuple[str, ...], top: int | None, as_json: bool,
     """
     with _no_search_for_garbage():
         from edgecnn.cli._inputs import find_inputs
-        from edgecnn.device.model import open_model, unvalidated_notice
-
-        model = open_model(file, threads=threads, trust_key=trust_key)
-    notice = unvalidated_notice(file, model.manifest)
-    if notice:
-        note(notice)
-    failed = _Failures(as_json=as_json)
-    show = _JsonLines(top, validated=notice is None) if as_json else _TextLines(model, top, inputs)
-    for item in find_inputs(inputs):
-        try:
-            show(_predict(model, item, show.top_k))
-        except (InputRefused, UsageError) as error:
-            failed.add(item.name, error)
-        else:
-            failed.done += 1
-    failed.conclude()
+        from edgecnn.cli._model import opened
+        from edgecnn.device.model import unvalidated_notice
+    with opened(file, store=store, threads=threads, trust_key=trust_key) as model:
+        notice = unvalidated_notice(file, model.manifest)
+        if notice:
+            note(notice)
+        failed = _Failures(as_json=as_json)
+        show = _JsonLines(top, validated=notice is None) if as_json else _TextLines(model, top, inputs)
+        for item in find_inputs(inputs):
+            try:
+                show(_predict(model, item, show.top_k))
+            except (InputRefused, UsageError) as error:
+                failed.add(item.name, error)
+            else:
+                failed.done += 1
+        failed.conclude()
 
 
 @contextmanager
