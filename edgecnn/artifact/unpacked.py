@@ -65,6 +65,8 @@ class _FolderMembers:
 
     def _find(self) -> dict[str, int]:
         """The sizes of all files below the folder, once their names are those of members."""
+        if self._folder.is_dir() and not os.path.lexists(self._folder / layout.MANIFEST):
+            raise self._rejected(f"is a folder without a {layout.MANIFEST}; a .edgecnn file, or the folder of an installed version, was wanted")
         found: dict[str, int] = {}
         self._find_in("", found)
         names = layout.canonical_order(found)

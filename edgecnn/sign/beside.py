@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecnn.artifact.files import read_small
 from edgecnn.errors import SignatureRejected
-from edgecnn.sign.small_files import read_small
 
 MAX_SIGNATURE_BYTES = 1 << 16
 """That of one file has some 1,500."""

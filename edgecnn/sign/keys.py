@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgecnn.artifact.files import read_small
 from edgecnn.errors import ExtraMissing, InputMissing, KeyRejected
-from edgecnn.sign.small_files import read_small
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey

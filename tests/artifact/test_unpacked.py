@@ -156,7 +156,7 @@ def deep(folder: Path) -> None:
         (lambda folder: (folder / "A.txt").write_bytes(b"x"), r"a member named 'A\.txt'"),
         (lambda folder: (folder / "report.json").unlink(), r"lacks the member 'report\.json'"),
         (lambda folder: (folder / "model.onnx").unlink(), r"has no member 'model\.onnx'"),
-        (lambda folder: (folder / "manifest.json").unlink(), r"has no member 'manifest\.json'"),
+        (lambda folder: (folder / "manifest.json").unlink(), r"is a folder without a manifest\.json"),
         (lambda folder: (folder / "manifest.json").write_bytes(b"{}"), "manifest"),
         (lambda folder: (folder / "manifest.json").write_bytes(bytes(1_000_001)), "at most 1000000 are read"),
         (lambda folder: os.truncate(folder / "golden/00.png", 3), r"holds 3 bytes as 'golden/00\.png'"),
