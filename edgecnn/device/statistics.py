@@ -123,7 +123,7 @@ def _heads_at_most(most: int, tosses: int) -> float:
     for k in range(most):
         term = term * (tosses - k) // (k + 1)
         ways += term
-    return ways / 2**tosses
+    return float(ways / 2**tosses)
 
 
 Finding = Literal["holds", "fails", "inconclusive"]
