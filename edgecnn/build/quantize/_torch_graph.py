@@ -119,7 +119,8 @@ def _gemm(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
 def _max_pool(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
     x = _padded(inputs[0], attributes, value=float("-inf"))
     options = {"stride": attributes.get("strides", 1), "dilation": attributes.get("dilations", 1), "ceil_mode": bool(attributes.get("ceil_mode", 0))}
-    return functional.max_pool2d(x, list(attributes["kernel_shape"]), **options)
+    made: Tensor = functional.max_pool2d(x, list(attributes["kernel_shape"]), **options)
+    return made
 
 
 def _average_pool(attributes: Attributes, inputs: Sequence[Any]) -> Tensor:
