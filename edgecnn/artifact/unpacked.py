@@ -19,12 +19,12 @@ def open_unpacked(folder: Path | str, *, trust: Callable[[str], None] | None = N
     """The artifact whose members lie in `folder`, its structure and manifest checked as those of a file are.
 
     trust: is given the sha256 of the .edgecnn file that these members were unpacked from, and raises where that isn't to be used. Nothing was
-    parsed then, and nothing but what was hashed is parsed afterwards.
+    parsed then, and nothing but what was hashed is parsed afterwards, so that an engine is given the graph's bytes instead of its path.
     Raises InputMissing; ArtifactRejected for anything in it that is no member (links, devices, files that the manifest doesn't list), for
     a member that is missing or of another size; ManifestRejected.
     """
     folder = Path(folder)
-    members = _FolderMembers(folder)
+    members = _FolderMembers(folder, by_path=trust is None)
     if trust is not None:
         trust(members.file_sha256())
     return Bundle(folder, members)
@@ -33,8 +33,8 @@ def open_unpacked(folder: Path | str, *, trust: Callable[[str], None] | None = N
 class _FolderMembers:
     """Members of `bundle`, each a file below `folder`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, by_path: bool) -> None:
+        self._folder, self._by_path = folder, by_path
         self.sizes = self._find()
         self._manifest: bytes | None = None
 
@@ -61,7 +61,7 @@ class _FolderMembers:
         return digest.hexdigest()
 
     def file_of(self, name: str) -> Path | None:
-        return self._folder / name
+        return self._folder / name if self._by_path else None
 
     def _find(self) -> dict[str, int]:
         """The sizes of all files below the folder, once their names are those of members."""
