@@ -104,7 +104,7 @@ def _walk(fields: Message) -> Iterator[tuple[Message, int]]:
             yield from _walk(field.value)
 
 
-def _all(model: Message, message: str) -> list[Message]:
+def messages(model: Message, message: str) -> list[Message]:
     """All messages of a kind."""
     return [field.value for field in (m[i] for m, i in _walk(model)) if field.message == message and isinstance(field.value, list)]
 
@@ -189,7 +189,7 @@ def _deep_nesting(draw: Random, model: Message) -> None:
 
 
 def _change_dims(draw: Random, model: Message) -> None:
-    tensors, dimensions = _all(model, "Tensor"), _all(model, "Dimension")
+    tensors, dimensions = messages(model, "Tensor"), messages(model, "Dimension")
     if tensors and (not dimensions or draw.random() < 0.5):
         dims = [field for field in draw.choice(tensors) if field.number == 1]
         for field in draw.sample(dims, min(len(dims), draw.randrange(1, 3))):
@@ -204,7 +204,7 @@ def _change_dims(draw: Random, model: Message) -> None:
 
 def _change_attribute(draw: Random, model: Message) -> None:
     """Another number in an attribute: pads, strides, dilations, group, axis, ..."""
-    attributes = [found for found in _all(model, "Attribute") if any(field.number in (2, 3, 8) for field in found)]
+    attributes = [found for found in messages(model, "Attribute") if any(field.number in (2, 3, 8) for field in found)]
     if not attributes:
         return
     found = draw.choice(attributes)
@@ -305,7 +305,7 @@ def _other_operator(draw: Random, model: Message) -> None:
 
 
 def _other_dtype(draw: Random, model: Message) -> None:
-    places = [(tensor, 2) for tensor in _all(model, "Tensor")] + [(kind, 1) for kind in _all(model, "TensorType")]
+    places = [(tensor, 2) for tensor in messages(model, "Tensor")] + [(kind, 1) for kind in messages(model, "TensorType")]
     if places:
         message, number = draw.choice(places)
         _set(message, number, VARINT, draw.choice((*range(30), *NUMBERS)))
@@ -313,7 +313,7 @@ def _other_dtype(draw: Random, model: Message) -> None:
 
 def _other_data(draw: Random, model: Message) -> None:
     """A constant's numbers become others: shapes, pads and scales are such constants, too."""
-    tensors = [tensor for tensor in _all(model, "Tensor") if any(field.number == 9 for field in tensor)]
+    tensors = [tensor for tensor in messages(model, "Tensor") if any(field.number == 9 for field in tensor)]
     small = [tensor for tensor in tensors if len(serialize(tensor)) < 200]
     if tensors:
         for field in draw.choice(small or tensors):

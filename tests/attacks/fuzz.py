@@ -1,0 +1,114 @@
+"""What the fuzzer feeds to the reader of artifacts: `tools/fuzz_reader` runs it under atheris, test_fuzz.py without.
+
+An input's first byte says what the rest is: a whole file, or one member of an artifact that is right in every other respect, its digests and
+sizes made right again, so that what lies behind the checksums is reached too.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from edgecnn.artifact.bundle import read_bundle
+from edgecnn.artifact.graph import check_device_graph, layers, read_graph
+from edgecnn.device.whole import check_whole
+from edgecnn.errors import ArtifactRejected
+from tests.artifact import samples
+from tests.attacks.make import Members, archive, listed, members_of, sorted_files
+from tests.attacks.mutate import messages, parse, serialize
+from tests.fixtures.graphs import tiny_classifier
+
+SLOTS = ("file", "model.onnx", "manifest.json", "report.json", "golden/inputs.npy", "golden/outputs.npy", "names")
+_LARGEST_SEED = 50_000
+_MODELS = Path(__file__).parents[2] / "models"
+
+
+def check(data: bytes) -> str:
+    """What becomes of one input: "accepted", or the name of the error that refuses it. Anything else that it raises is a finding."""
+    slot, content = SLOTS[data[0] % len(SLOTS)] if data else "file", data[1:]
+    try:
+        if slot == "model.onnx":  # the reader alone too, because the manifest disagrees with most graphs
+            graph = read_graph(content)
+            layers(graph)
+            check_device_graph(graph)
+        with read_bundle(Path("fuzzed.edgecnn"), _as_file(_artifact(slot, content))) as bundle:
+            check_whole(bundle)
+            layers(bundle.check_graph())
+    except ArtifactRejected as error:
+        text = str(error)
+        assert text.isprintable(), text
+        assert len(text) < 5000
+        return type(error).__name__
+    return "accepted"
+
+
+def _artifact(slot: str, content: bytes) -> bytes:
+    if slot == "file":
+        return content
+    good = good_members()
+    if slot == "manifest.json":
+        return archive(sorted_files({**good, slot: content}))
+    if slot == "names":
+        names = content.decode("latin-1").split("\n")[:70]
+        return archive([*sorted_files(good), *((name, name.encode()) for name in names)])
+    return archive(sorted_files(listed({**good, slot: content})))
+
+
+def _as_file(data: bytes) -> io.BufferedReader:
+    handle = os.memfd_create("fuzzed")
+    os.write(handle, data)
+    return open(handle, "rb")
+
+
+@cache
+def good_members() -> Members:
+    """Those of a small artifact that is accepted."""
+    model = tiny_classifier()
+    answers = _npy(np.zeros((2, 3), np.float32))
+    report = replace(samples.report(model), golden=("golden/00.png",))
+    golden = {"inputs": _npy(np.zeros((2, 3, 8, 8), np.float32)), "outputs": answers, "reference": answers}
+    members = {f"golden/{name}.npy": data for name, data in golden.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "good.edgecnn"
+        samples.pack_sample(path, members={**members, "golden/00.png": b"not decoded here", "report.json": report.to_json()})
+        return members_of(path.read_bytes())
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def seeds() -> Iterator[bytes]:
+    """Good inputs for every slot: of the small artifact, and of the shipped ones what isn't too large; graphs without their weights."""
+    yield bytes([SLOTS.index("file")]) + archive(sorted_files(good_members()))
+    yield bytes([SLOTS.index("names")]) + b"golden/zz.bin\n../x"
+    shipped = [members_of(path.read_bytes()) for path in sorted(_MODELS.glob("*/*.edgecnn")) if path.stat().st_size < 1_000_000]
+    for members in (good_members(), *shipped):
+        for number, slot in enumerate(SLOTS):
+            content = members.get(slot, b"")
+            content = _thin(content) if slot == "model.onnx" else content
+            if 0 < len(content) < _LARGEST_SEED:
+                yield bytes([number]) + content
+
+
+def _thin(model: bytes) -> bytes:
+    """The graph with one element in the place of each large tensor."""
+    fields = parse(model)
+    for tensor in messages(fields, "Tensor"):
+        raw = next((field for field in tensor if field.number == 9), None)
+        sizes = [field for field in tensor if field.number == 1]
+        if raw and isinstance(raw.value, bytes) and len(raw.value) > 64:
+            raw.value = raw.value[: len(raw.value) // math.prod(int(size.value) for size in sizes)]
+            for size in sizes:
+                size.value = 1
+    return serialize(fields)
