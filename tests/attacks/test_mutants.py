@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,6 +15,7 @@ import pytest
 
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.device.whole import check_whole
+from tests.artifact.samples import pack_sample
 from tests.attacks.campaign import KINDS, good_artifacts, hostile, run
 from tests.attacks.make import ATTACKS, archive, listed, sorted_files
 from tests.attacks.mutate import CHANGES, RAW, mutant, parse, serialize
@@ -82,24 +85,12 @@ def test_mutants_of_the_graph_are_still_protobuf() -> None:
 
 def test_the_whole_list_of_attacks_leaves_memory_alone(tmp_path: Path, memory_bounded: None) -> None:
     """tracemalloc sees what Python allocates; this is what the system sees, over all of them in one process."""
-    from tests.artifact.samples import pack_sample
-    from tests.attacks.make import main as write_attacks
-
     pack_sample(tmp_path / "good.edgecnn")
-    _in_a_child(lambda: write_attacks(str(tmp_path / "good.edgecnn"), str(tmp_path / "hostile")))
+    # in a process of its own: making the files takes memory that isn't the reader's
+    command = [sys.executable, "-m", "tests.attacks.make", str(tmp_path / "good.edgecnn"), str(tmp_path / "hostile")]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
     paths = sorted((tmp_path / "hostile").iterdir())
     assert len(paths) == len(ATTACKS)
     for path in paths:
         with pytest.raises(Exception, match="hostile"), open_bundle(path) as bundle:
             check_whole(bundle)
-
-
-def _in_a_child(work: Callable[[], object]) -> None:
-    """Making the files takes memory that isn't the reader's."""
-    import os
-
-    child = os.fork()
-    if not child:
-        work()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
