@@ -20,7 +20,7 @@ from tests.fixtures.artifacts import color_artifact, encode, solid
 from tests.fixtures.interpreters import find_interpreters
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch")
+EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch", "cryptography")
 SHIPPED = sorted((ROOT / "models").glob("*/*.edgecnn"))
 
 

@@ -29,7 +29,7 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "store")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "store", "sign")
 
 
 def modules(package: str) -> list[str]:
@@ -39,7 +39,7 @@ def modules(package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-LIGHT = [name for package in ("errors", "artifact", "data", "device", "store", "report") for name in modules(package)]
+LIGHT = [name for package in ("errors", "artifact", "data", "sign", "device", "store", "report") for name in modules(package)]
 HOST = [name for package in ("train", "build") for name in modules(package)]
 ALL = frozenset(LIGHT + HOST)
 
@@ -81,6 +81,12 @@ def check(name: str, loaded: list[str]) -> None:
 @pytest.mark.parametrize("name", LIGHT)
 def test_a_module_for_devices_loads_no_more_than_its_package_may(name: str) -> None:
     check(name, loaded_by(tuple(LIGHT))[name])
+
+
+def test_nothing_loads_cryptography_before_a_key_is_used() -> None:
+    found = loaded_by(tuple(LIGHT))
+    assert "edgecnn.sign.keys" in found
+    assert [name for name, loaded in found.items() if "cryptography" in loaded] == []
 
 
 def test_the_walk_found_every_layer() -> None:
