@@ -19,7 +19,7 @@ _BLOCK = 1 << 17
 def pin(file: BinaryIO, what: str) -> tuple[str, BinaryIO]:
     """Hash a file: its sha256, and a file that reads the same bytes as often as one likes and closes `file`.
 
-    what: how messages call it. Whoever rewrites the file later, even for a moment, makes reading it raise SignatureRejected. Takes 0.5 KB of
+    what: how messages call it. Whoever rewrites the file later, even for a moment, makes reading it raise SignatureRejected. Takes 0.2 KB of
     memory for each 128 KiB. Raises ArtifactRejected for one that can't be read, or is larger than an artifact may be.
     """
     raw = _PinnedFile(file, what)
