@@ -35,7 +35,7 @@ def command(file: Path, deep: bool, as_json: bool, trust_key: Path | None) -> No
     if deep:
         from edgecnn.device.trial import try_model
 
-        try_model(file)
+        try_model(file, trust_key=trust_key)
     if as_json:
         put_json({**facts, "verified": True, "deep": deep})
     else:

@@ -17,12 +17,12 @@ if __name__ == "__main__":
 def verdict(path: Path) -> dict[str, object]:
     """What came of loading the model at `path` and asking it for its golden answers."""
     from edgecnn.device.session import open_session
-    from edgecnn.device.trial import open_any
     from edgecnn.device.validate import check_golden
     from edgecnn.errors import EdgecnnError
+    from edgecnn.sign import open_trusted
 
     try:
-        with open_any(path) as bundle:
+        with open_trusted(path, None) as bundle:
             manifest = bundle.manifest
             report = check_golden(bundle, session=open_session(bundle.read("model.onnx"), manifest.spec, threads=1))
     except MemoryError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
@@ -14,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-log = logging.getLogger(__name__)
-
+_BOUNDS = Path(__file__).with_name("_bounds.py")
 _TAIL = 4000
 
 
@@ -36,13 +34,15 @@ def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: int, fil
     Only Linux can limit another process's memory; elsewhere, and where the system forbids it, the time alone is limited.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    numbers = (timeout_s, memory_mb, memory_mb if file_mb is None else file_mb)
+    # bound before the command starts: limits that are set from here could come late on a busy machine
+    bound = [sys.executable, "-I", "-S", str(_BOUNDS), *map(str, numbers), *command] if sys.platform == "linux" else list(command)
     child = subprocess.Popen(
-        list(command), cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        bound, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
     late = False
     tail = _Tail(child.stdout)
     try:
-        limit(child.pid, timeout_s=timeout_s, memory_mb=memory_mb, file_mb=memory_mb if file_mb is None else file_mb)
         child.wait(timeout_s)
     except subprocess.TimeoutExpired:
         late = True
@@ -52,32 +52,6 @@ def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: int, fil
     if late:
         return Outcome(failure=f"it took longer than {timeout_s:g} s", output=output)
     return Outcome(failure=reason(child.returncode, output), output=output)
-
-
-def limit(pid: int, *, timeout_s: float, memory_mb: int, file_mb: int) -> None:
-    """Bind a process (this one, or a child) to `run_limited`'s limits; its time is for whoever waits for it."""
-    if sys.platform != "linux":
-        return
-    import resource
-
-    bounds = {
-        # RLIMIT_DATA counts what is really asked for; RLIMIT_AS would count the address space that thread pools only reserve
-        resource.RLIMIT_DATA: memory_mb << 20,
-        resource.RLIMIT_FSIZE: file_mb << 20,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NOFILE: 256,
-        # ends a child whose parent died before it could; threads count together
-        resource.RLIMIT_CPU: (int(timeout_s) + 1) * (os.cpu_count() or 1),
-    }
-    for which, value in bounds.items():
-        try:
-            _, hard = resource.prlimit(pid, which)
-            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, which, (bound, bound))
-        except ProcessLookupError:  # it ended already
-            return
-        except OSError as error:
-            log.info("the child's limits can't be set here (%s); only its time is limited", error.strerror)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.artifact.bundle import open_bundle
 from edgecnn.artifact.codec import CodecError, strict_json
 from edgecnn.device.limits import Outcome, run_limited
 from edgecnn.errors import ModelRejected
+from edgecnn.sign import open_trusted
 
 if TYPE_CHECKING:
     from edgecnn.artifact.bundle import Bundle
@@ -25,17 +25,18 @@ _CHILD = Path(__file__).with_name("_trial_child.py")
 _LONGEST = 300
 
 
-def try_model(path: Path | str, *, timeout_s: float = TIMEOUT_S, memory_mb: int | None = None) -> None:
+def try_model(path: Path | str, *, timeout_s: float = TIMEOUT_S, memory_mb: int | None = None, trust_key: Path | str | None = None) -> None:
     """Load the model of an artifact (a file) or of an unpacked version (a folder) in a child process, and check its golden answers there.
 
     The child runs on one thread, without standard input, under limits of time, memory, size of files and their number, and is killed with whatever
     it started. memory_mb: MiB of private memory; where not given, `wanted_memory_mb` of what the graph states. Memory can be limited on Linux only;
     elsewhere the time alone is.
+    trust_key: see edgecnn.sign.open_trusted; the graph that was tried is then the one that was signed.
     Raises ModelRejected, in one sentence, where the child crashed, hung, ran out of memory, or its answers fall short of the golden ones or aren't
-    finite; InputMissing, ArtifactRejected, GraphRejected or ManifestRejected where the reader refuses the artifact before anything is tried.
+    finite; what `open_trusted` and `Bundle.check_graph` do where the artifact is refused before anything is tried.
     """
     path = Path(path)
-    with open_any(path) as bundle:
+    with open_trusted(path, trust_key) as bundle:
         digest = bundle.manifest.member("model.onnx").sha256
         if memory_mb is None:
             memory_mb = wanted_memory_mb(bundle)
@@ -44,15 +45,6 @@ def try_model(path: Path | str, *, timeout_s: float = TIMEOUT_S, memory_mb: int 
     failure = _failure(outcome, digest, memory_mb)
     if failure is not None:
         raise ModelRejected(f"{path} failed when its model was tried in a process of its own: {failure}; don't use it, get or export another.")
-
-
-def open_any(path: Path) -> Bundle:
-    """The artifact at `path`, or the unpacked version where it is a folder. Raises what `open_bundle` and `open_unpacked` do."""
-    if path.is_dir():
-        from edgecnn.artifact.unpacked import open_unpacked
-
-        return open_unpacked(path)
-    return open_bundle(path)
 
 
 def wanted_memory_mb(bundle: Bundle) -> int:

@@ -17,7 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgecnn.device.limits import Outcome, limit, reason
+from edgecnn.device._bounds import bind
+from edgecnn.device.limits import Outcome, reason
 
 
 class ForkServer:
@@ -63,7 +64,7 @@ def serve() -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(writer, 1)
             os.dup2(writer, 2)
-            limit(os.getpid(), timeout_s=request["timeout_s"], memory_mb=request["memory_mb"], file_mb=1)
+            bind(timeout_s=request["timeout_s"], memory_mb=request["memory_mb"], file_mb=1)
             _trial_child.main(request["path"])
         os.close(writer)
         failure, output = _watch(child, reader, request["timeout_s"])

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from edgecnn.artifact.bundle import open_bundle
 from edgecnn.device import trial
 from edgecnn.device.trial import BASE_MB, MOST_MB, try_model, wanted_memory_mb
 from edgecnn.errors import ArtifactRejected, InputMissing, ModelRejected
@@ -102,7 +103,7 @@ def test_a_model_that_asks_for_too_much_memory_is_refused(artifact: Path) -> Non
 
     path = changed(artifact, repeat)
     try:
-        with trial.open_any(path) as bundle:
+        with open_bundle(path) as bundle:
             bundle.check_graph()
     except ArtifactRejected:
         return  # the reader knows the size beforehand: better still
@@ -169,7 +170,7 @@ def test_the_child_can_write_no_large_file(artifact: Path, child: Callable[[str]
 
 
 def test_the_child_passes_only_the_graph_that_was_asked_for(artifact: Path, child: Callable[[str], None]) -> None:
-    with trial.open_any(artifact) as bundle:
+    with open_bundle(artifact) as bundle:
         digest = bundle.manifest.member("model.onnx").sha256
     child(f"print(json.dumps({{'passed': {digest!r}}}))")
     try_model(artifact)
@@ -190,7 +191,7 @@ def test_memory_follows_what_the_graph_states(tmp_path: Path) -> None:
 
         size, batch = keywords["size"], keywords["batch"]
         spec = make_spec(name="tiny", labels=("cat", "dog", "plane"), preprocess=Preprocess(size=(size, size)), batch=batch)  # type: ignore[arg-type]
-        with trial.open_any(tiny_artifact(tmp_path / "m.edgecnn", spec=spec)) as bundle:
+        with open_bundle(tiny_artifact(tmp_path / "m.edgecnn", spec=spec)) as bundle:
             return wanted_memory_mb(bundle)
 
     small, large, open_batch = wanted(size=8, batch=1), wanted(size=512, batch=1), wanted(size=512, batch="batch")
