@@ -92,7 +92,10 @@ def read_export_recipe(path: Path | str) -> ExportRecipe:
     if len(data) > _MOST_BYTES:
         raise RecipeError(f"{path} has over {_MOST_BYTES:,} bytes; a recipe of an export is a few hundred.")
     try:
-        return decode(ExportRecipe, tomllib.loads(data.decode()), where="recipe", unknown="refuse")
+        table = tomllib.loads(data.decode())
+        if table.get("schema", 1) != 1:
+            raise RecipeError(f"{path} has the schema {table['schema']}, this edgecnn reads 1; replay it with the edgecnn that wrote it, or a newer one.")
+        return decode(ExportRecipe, table, where="recipe", unknown="refuse")
     except CodecError as error:
         raise RecipeError(f"{path}: {error.sentence.removeprefix('recipe.')}") from None
     except (ValueError, RecursionError) as error:
