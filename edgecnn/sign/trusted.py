@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from edgecnn.artifact.bundle import Bundle, open_bundle, read_bundle
@@ -16,7 +17,7 @@ def open_trusted(path: Path | str, trust_key: Path | str | None) -> Bundle:
     path = Path(path)
     if trust_key is not None:
         return open_signed(path, trust_key)
-    if path.is_dir():
+    if os.path.isdir(path):
         from edgecnn.artifact.unpacked import open_unpacked
 
         return open_unpacked(path)
@@ -38,7 +39,7 @@ def open_signed(path: Path | str, key: Path | str) -> Bundle:
     def trust(sha256: str) -> None:
         check_signature(read_signature(path), sha256=sha256, key=key, what=str(path))
 
-    if path.is_dir():
+    if os.path.isdir(path):
         from edgecnn.artifact.unpacked import open_unpacked
 
         return open_unpacked(path, trust=trust)

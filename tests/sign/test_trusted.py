@@ -141,6 +141,10 @@ def _just_after_the_check(act: Callable[[], None], monkeypatch: pytest.MonkeyPat
 def test_what_is_missing_or_no_file_is_said(tmp_path: Path, keys: Keys) -> None:
     with pytest.raises(InputMissing, match=r"gone\.edgecnn doesn't exist; a \.edgecnn file"):
         open_signed(tmp_path / "gone.edgecnn", keys.public)
+    with pytest.raises(ArtifactRejected, match="File name too long"):
+        open_signed(tmp_path / ("x" * 300), keys.public)
+    with pytest.raises(InputMissing):
+        open_signed("a\0b", keys.public)
     os.mkfifo(tmp_path / "pipe.edgecnn")
     with pytest.raises(ArtifactRejected, match="no regular file"):
         open_signed(tmp_path / "pipe.edgecnn", keys.public)
