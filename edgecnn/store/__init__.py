@@ -5,9 +5,9 @@ edgecnn.store.load("five").predict("cat.jpg")
 edgecnn.store.rollback("five")
 """
 
-from edgecnn.store.install import install
+from edgecnn.store.installing import install
 from edgecnn.store.places import default_store
-from edgecnn.store.start import Start, load, locate, start
+from edgecnn.store.starting import Start, load, locate, start
 from edgecnn.store.switch import Installed, Listed, Switched, activate, installed, remove, rollback
 
 __all__ = [

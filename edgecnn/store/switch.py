@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.artifact.files import unwritable
+from edgecnn.artifact.files import sync_folder, unwritable
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.artifact.unpacked import open_unpacked
 from edgecnn.device.trial import try_model
@@ -52,6 +52,7 @@ def activate(
             bundle.verify()
             spec = bundle.manifest.spec
         if state.active == version:
+            sync_folder(place.folder)  # whoever made it so may have been killed before
             return Switched(name=place.name, version=version, before=version)
         downgrade = check_not_lower(spec, place, state, allow_downgrade=allow_downgrade)
         try_model(folder)

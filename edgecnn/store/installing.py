@@ -68,6 +68,7 @@ def _install(bundle: Bundle, place: Place, final: Path, *, allow_downgrade: bool
     whole = _is_installed(bundle, final)
     if whole and state.active == version:
         _keep_signature(bundle.path, final)
+        sync_folder(place.folder)  # whoever made it so may have been killed before
         return Switched(name=place.name, version=version, before=version)
     if version in state.set_aside:
         raise StoreError(
