@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # a shell starts what runs in its background with Ctrl-C ignored, and the commands that tests interrupt would inherit that
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("EDGECNN_TRUST_KEY", "EDGECNN_STORE", "EDGECNN_KEY_PASSWORD"):  # a developer's own would change what commands do
+        os.environ.pop(name, None)
     settings.load_profile("full" if config.getoption("--full") else "edgecnn")
 
 
