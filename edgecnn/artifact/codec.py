@@ -19,6 +19,9 @@ from typing import Any, Literal, TypeVar, Union, cast
 
 T = TypeVar("T")
 
+MAX_VALUES, MAX_CONTAINERS = 150_000, 50_000
+"""Of one JSON document: a report of 10,000 layers has fewer."""
+
 
 class CodecError(ValueError):
     """A value that doesn't fit its type: `where` is its dotted path, the message says the rest."""
@@ -60,7 +63,10 @@ def canonical_json(value: Any) -> bytes:
 
 
 def strict_json(data: bytes) -> Any:
-    """JSON without duplicate keys, NaN or absurd nesting. Raises CodecError."""
+    """JSON without duplicate keys, NaN, absurd nesting, or so many values that they would take tens of times its size. Raises CodecError."""
+    # counted before anything is made of them; those inside of texts count, too, which does no harm
+    if data.count(b",") > MAX_VALUES or data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
+        raise CodecError("document", f"it holds more than {MAX_VALUES} values or {MAX_CONTAINERS} lists and objects, or is nested too deeply")
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except RecursionError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from edgecnn.errors import GraphRejected
 
 MAX_FIELDS = 200_000
-MAX_TEXT_BYTES = 8_000_000
+MAX_TEXT_BYTES = 4_000_000
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 

@@ -133,6 +133,8 @@ NOT_STRICT = {
     "another encoding": ('{"a": "ü"}'.encode("latin-1"), "no JSON"),
     "nothing": (b"", "no JSON"),
     "100,000 levels": (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+    "20,000 levels": (b"[" * 20_000 + b"]" * 20_000, "nested too deeply"),
+    "too many values": (b"[" + b"0," * 150_001 + b"0]", "more than 150000 values"),
 }
 
 
