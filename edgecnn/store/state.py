@@ -102,9 +102,13 @@ def read_state(place: Place) -> State:
     except OSError as error:
         raise StoreError(f"{place.state} can't be read ({error.strerror}).") from None
     try:
-        return decode(State, strict_json(data), where="state", unknown="refuse")
+        state = decode(State, strict_json(data), where="state", unknown="refuse")
     except CodecError as error:
         raise _damaged(place, str(error)) from None
+    # a record that lost fields would take installed versions for left-overs
+    if canonical_json(state) != data:
+        raise _damaged(place, "it isn't as it was written")
+    return state
 
 
 def write_state(place: Place, state: State) -> None:
