@@ -7,7 +7,11 @@ from collections.abc import Iterable, Iterator
 
 from edgecnn.artifact.model_proto import Graph, Node
 from edgecnn.artifact.records import Layer
-from edgecnn.artifact.tensor_proto import Initializer, Shape
+from edgecnn.artifact.shapes import infer_shapes
+from edgecnn.artifact.sizes import Batch
+from edgecnn.artifact.tensor_proto import Initializer
+
+Size = int | Batch | str | None
 
 # Which input is the weight
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "NhwcConv": 1, "NhwcFusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
@@ -24,12 +28,6 @@ _MATMULS = {
     "DynamicQuantizeMatMul": 1,
     "QLinearMatMul": 3,
 }
-# Their output has the shape of their first input
-_SAME_SHAPE = """
-    QuantizeLinear DequantizeLinear Cast Identity Dropout Relu LeakyRelu PRelu Elu Selu Celu Clip Sigmoid HardSigmoid HardSwish Tanh Softplus
-    Softsign Gelu Mish Erf Softmax LogSoftmax BatchNormalization InstanceNormalization LayerNormalization GroupNormalization LRN
-    DynamicQuantizeLinear QLinearLeakyRelu QLinearSigmoid QuickGelu FastGelu
-"""
 # Which inputs are learnt, where not all: the others say how to compute, or are scales and zero points
 _LEARNT: dict[str, tuple[int, ...]] = {
     "Clip": (),
@@ -51,10 +49,10 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
     """One layer for each node of the main graph that computes on the input, in the graph's order.
 
     What only makes constants (Constant, a DequantizeLinear or Cast of weights) belongs to the layer that reads it first.
-    output_shape: as the graph states it, or as operators that keep their input's shape pass it on; "?" for an axis that isn't known.
+    output_shape: what follows from the graph's input; where that can't be told, as the graph states it, and "?" for an axis that isn't known.
     parameters: elements of constants with at least one axis, without integers that state shapes, scales and zero points.
     macs: for one image, so the batch counts as 1; 0 for all but convolutions, Gemm and MatMul and their quantized forms; None where a shape
-    that they need is unknown. A transposed convolution multiplies each element of its input with the weights of that channel.
+    that they need is unknown, and for branches. A transposed convolution multiplies each element of its input with the weights of that channel.
     """
     return tuple(_Table(graph).rows())
 
@@ -65,11 +63,15 @@ class _Table:
         self.constants = {tensor.name: tensor for tensor in graph.initializers}
         self.makers: dict[str, Node] = {}
         self.computing = [node for node in graph.nodes if not self._folds(node)]
-        self.learnt = {name for node in graph.nodes for name in _learnt_inputs(node)}
+        scales = {node.outputs[1] for node in graph.nodes if node.operator == "DynamicQuantizeLinear" and len(node.outputs) > 1}
+        self.learnt = {
+            name for node in graph.nodes if not (node.operator == "Mul" and scales.intersection(node.inputs)) for name in _learnt_inputs(node)
+        }
         self.claimed: set[str] = set()
+        self.inferred = infer_shapes(graph).known
+        self.stated = {name: value.shape for name, value in graph.values.items() if value.shape is not None}
         first = graph.inputs[0].shape if graph.inputs else None
         self.batch = first[0] if first else None
-        self.shapes = self._known_shapes(graph)
 
     def _folds(self, node: Node) -> bool:
         """Whether the node makes constants only; notes which."""
@@ -85,28 +87,19 @@ class _Table:
     def _constant(self, name: str) -> bool:
         return name in self.constants or name in self.makers
 
-    def _known_shapes(self, graph: Graph) -> dict[str, Shape]:
-        shapes: dict[str, Shape] = {name: value.shape for name, value in graph.values.items() if value.shape is not None}
-        shapes.update((name, tensor.shape) for name, tensor in self.constants.items())
-        keeps_shape = frozenset(_SAME_SHAPE.split())
-        pairs = [(n.inputs[0], n.outputs[0]) for n in graph.nodes if n.operator in keeps_shape and n.inputs and n.outputs]
-        for source, target in pairs:
-            if source in shapes:
-                shapes.setdefault(target, shapes[source])
-        for source, target in reversed(pairs):
-            if target in shapes:
-                shapes.setdefault(source, shapes[target])
-        return shapes
+    def _shape(self, name: str) -> tuple[Size, ...] | None:
+        tensor = self.constants.get(name)
+        return self.inferred.get(name) or (self.stated.get(name) if tensor is None else tensor.shape)
 
     def rows(self) -> Iterator[Layer]:
         for node in self.computing:
             held = [(name, self.constants[name]) for name in self._claim(node.inputs)]
             output = node.outputs[0] if node.outputs else ""
-            shape = self.shapes.get(output)
+            shape = self._shape(output)
             yield Layer(
                 name=node.name or output,
                 operator=node.operator,
-                output_shape=None if shape is None else tuple("?" if size is None else size for size in shape),
+                output_shape=None if shape is None else tuple(map(self._shown, shape)),
                 parameters=sum(tensor.elements for name, tensor in held if name in self.learnt and _may_be_learnt(tensor)),
                 macs=self._macs(node),
                 bytes=sum(tensor.nbytes for _, tensor in held),
@@ -125,9 +118,18 @@ class _Table:
             else:
                 pending.extend(self.makers[name].inputs)
 
+    def _shown(self, size: Size) -> int | str:
+        """A multiple of the batch by the name that the input gives it."""
+        if isinstance(size, Batch):
+            name = self.batch if isinstance(self.batch, str) else "?"
+            return name if size.times == 1 else f"{size.times}*{name}"
+        return "?" if size is None else size
+
     def _macs(self, node: Node) -> int | None:
         """Elements of the output (of the input, where the convolution is transposed), times the products that each is the sum of."""
         operator = node.operator
+        if "graph" in node.attributes.values():
+            return None
         if operator == "ConvTranspose":
             elements, weight = self._elements(node.inputs[:1]), self._sizes(node.inputs[1:2])
             return None if elements is None or not weight else elements * math.prod(weight[1:])
@@ -143,27 +145,21 @@ class _Table:
         return elements * weight[inner]
 
     def _elements(self, names: tuple[str, ...]) -> int | None:
-        """Elements of a value for one image."""
-        shape = self.shapes.get(names[0]) if names else None
-        if not shape:
+        """Elements of a value for one image: the batch counts as 1, also one that was fixed."""
+        sizes = self._sizes(names)
+        if sizes is None:
             return None
-        first = shape[0]
-        if isinstance(first, int):
-            share = first // self.batch if isinstance(self.batch, int) and self.batch and first % self.batch == 0 else first
-        elif first == self.batch:
-            share = 1
-        else:
-            return None
-        rest = shape[1:]
-        return None if any(not isinstance(size, int) for size in rest) else share * math.prod(size for size in rest if isinstance(size, int))
+        fixed = self.batch if isinstance(self.batch, int) and self.batch else 1
+        first = sizes[0] // fixed if sizes[0] % fixed == 0 else sizes[0]
+        return first * math.prod(sizes[1:])
 
     def _sizes(self, names: tuple[str, ...]) -> tuple[int, ...] | None:
-        """A value's shape where all of it is known; its batch is none of the sizes that are asked for."""
-        shape = self.shapes.get(names[0]) if names else None
+        """A value's shape for an open batch of 1, where all of it is known."""
+        shape = self._shape(names[0]) if names else None
         if not shape:
             return None
-        sizes = tuple(size if isinstance(size, int) else 1 if axis == 0 else -1 for axis, size in enumerate(shape))
-        return None if -1 in sizes else sizes
+        sizes = tuple(size if isinstance(size, int) else size.times for size in shape if isinstance(size, (int, Batch)))
+        return sizes if len(sizes) == len(shape) else None
 
 
 def _learnt_inputs(node: Node) -> tuple[str, ...]:

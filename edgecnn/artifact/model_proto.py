@@ -216,6 +216,8 @@ class _Reader:
                 outputs.append(wire.name(first, end))
             elif field == "attribute":
                 name, value = self.attribute((first, end), depth)
+                if name in attributes:
+                    raise GraphRejected(f"a node states its attribute {name!r} twice")
                 attributes[name] = value
             else:
                 texts[field] = wire.name(first, end)
@@ -251,6 +253,8 @@ class _Reader:
             elif field == "strings":
                 strings.append(self.attribute_text(first, end))
             else:
+                if field in found and not field.endswith("s"):  # which parsers of protobuf would merge
+                    raise GraphRejected(f"attribute {name!r} holds two values")
                 found[field] = self.nested(field, (first, end), depth)
         lists: tuple[tuple[str, Attribute], ...] = (("ints", tuple(ints)), ("floats", tuple(floats)), ("strings", tuple(strings)))
         found.update({field: values for field, values in lists if values != ()})

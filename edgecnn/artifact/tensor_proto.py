@@ -6,12 +6,16 @@ Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto .
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
+from dataclasses import field as record_field
 
-from edgecnn.artifact.protobuf import BYTES, FIXED32, FIXED64, VARINT, Span, Wire, tags
+from edgecnn.artifact.protobuf import BYTES, FIXED32, FIXED64, VARINT, Span, Wire, signed, tags
 from edgecnn.errors import GraphRejected
 
 MAX_RANK = 32
+MAX_SIZE = (1 << 31) - 1
+MAX_NUMBERS = 64
 
 _TENSOR = {
     **tags(BYTES, dims=1, segment=3, float_data=4, int32_data=5, string_data=6, int64_data=7, name=8, raw_data=9, double_data=10),
@@ -59,18 +63,27 @@ _DATA_TYPES: dict[int, tuple[str, int, str]] = {
     28: ("float6_e3m2", 6, "int32"),
 }
 
+# What shapes, axes, pads and scales come in
+_NUMBER_FORMATS = {"int64": "q", "int32": "i", "float32": "f", "bool": "?"}
+
 Shape = tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Initializer:
-    """A constant tensor. nbytes: as raw little-endian data; external: its data lies (or claims to lie) in another file."""
+    """A constant tensor. nbytes: as raw little-endian data; external: its data lies (or claims to lie) in another file; sparse: only some of its
+    elements are stored, nbytes is of those.
+
+    numbers: its elements in C order, where it has at most MAX_NUMBERS and is of a type that shapes and scales come in.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
     external: bool = False
+    sparse: bool = False
+    numbers: tuple[int | float, ...] | None = record_field(default=None, compare=False, repr=False)
 
     @property
     def elements(self) -> int:
@@ -93,8 +106,9 @@ def read_tensor(wire: Wire, span: Span) -> Initializer:
     """Raises GraphRejected where the data is longer or shorter than the shape says."""
     name, data_type, external = "", 0, False
     dims: list[int] = []
-    raw: int | None = None
+    raw: Span | None = None
     typed: dict[str, int] = {}
+    parts: list[tuple[str, int, int]] = []
     text_bytes = 0
     for field, first, end in wire.fields(span, _TENSOR):
         if field == "dims":
@@ -106,7 +120,7 @@ def read_tensor(wire: Wire, span: Span) -> Initializer:
         elif field == "name":
             name = wire.name(first, end)
         elif field == "raw_data":
-            raw = end - first
+            raw = (first, end)
         elif field == "external_data":
             external = True
         elif field == "data_location":
@@ -116,15 +130,41 @@ def read_tensor(wire: Wire, span: Span) -> Initializer:
         else:
             kind, count = _typed_data(wire, field, first, end)
             typed[kind] = typed.get(kind, 0) + count
+            if count and len(parts) < MAX_NUMBERS:
+                parts.append((field, first, end))
             text_bytes += end - first if kind == "string" else 0
     if data_type not in _DATA_TYPES:
         raise GraphRejected(f"tensor {name!r} is of type {data_type}, which ONNX doesn't define; a newer edgecnn may know it")
     dtype, bits, _ = _DATA_TYPES[data_type]
     shape = _sizes(name, dims)
     nbytes = text_bytes if dtype == "string" else (math.prod(shape) * bits + 7) // 8
+    numbers = None
     if not external:
-        _check_data(name, data_type, shape, raw=raw, typed=typed)
-    return Initializer(name=name, dtype=dtype, shape=shape, nbytes=nbytes, external=external)
+        _check_data(name, data_type, shape, raw=None if raw is None else raw[1] - raw[0], typed=typed)
+        if dtype in _NUMBER_FORMATS and math.prod(shape) <= MAX_NUMBERS:
+            numbers = _raw_numbers(wire, raw, dtype) if raw is not None else _typed_numbers(wire, parts, dtype)
+    return Initializer(name=name, dtype=dtype, shape=shape, nbytes=nbytes, external=external, numbers=numbers)
+
+
+def _raw_numbers(wire: Wire, span: Span, dtype: str) -> tuple[int | float, ...]:
+    form = _NUMBER_FORMATS[dtype]
+    return struct.unpack_from(f"<{(span[1] - span[0]) // struct.calcsize(form)}{form}", wire.data, span[0])
+
+
+def _typed_numbers(wire: Wire, parts: list[tuple[str, int, int]], dtype: str) -> tuple[int | float, ...]:
+    """From the fields that hold them, in order; checked before to be as many as the shape wants, and of the right kind."""
+    found: list[int | float] = []
+    for field, first, end in parts:
+        if dtype == "float32":
+            found.extend(wire.floats(first, end or first + 4))
+        elif field.startswith("one_"):
+            found.append(signed(first))
+        else:
+            found.extend(map(signed, wire.varints(first, end)))
+    if dtype == "bool":
+        return tuple(map(bool, found))
+    # protobuf keeps the lowest 32 bits of a longer number
+    return tuple((int(item) + (1 << 31)) % (1 << 32) - (1 << 31) for item in found) if dtype == "int32" else tuple(found)
 
 
 def _typed_data(wire: Wire, field: str, first: int, end: int) -> tuple[str, int]:
@@ -164,6 +204,8 @@ def _sizes(name: str, dims: list[int]) -> tuple[int, ...]:
         raise GraphRejected(f"tensor {name!r} has {len(dims)} axes, at most {MAX_RANK} are read")
     if any(dim >> 63 for dim in dims):
         raise GraphRejected(f"tensor {name!r} has a negative size")
+    if any(dim > MAX_SIZE for dim in dims):
+        raise GraphRejected(f"tensor {name!r} has an axis of {max(dims)}, at most {MAX_SIZE} are read")
     return tuple(dims)
 
 
@@ -188,6 +230,7 @@ def read_sparse_tensor(wire: Wire, span: Span) -> Initializer:
         shape=_sizes(parts["values"].name, dims),
         nbytes=sum(part.nbytes for part in parts.values()),
         external=any(part.external for part in parts.values()),
+        sparse=True,
     )
 
 
@@ -199,6 +242,8 @@ def read_value(wire: Wire, span: Span) -> Value:
             name = wire.name(first, end)
         else:
             for kind, start, stop in wire.fields((first, end), _TYPE):
+                if dtype != "undefined" or shape is not None:  # parsers of protobuf would merge them
+                    raise GraphRejected(f"value {name!r} states two types")
                 dtype, shape = _tensor_type(wire, (start, stop)) if kind == "tensor" else (kind, None)
     return Value(name=name, dtype=dtype, shape=shape)
 
@@ -210,6 +255,8 @@ def _tensor_type(wire: Wire, span: Span) -> tuple[str, Shape | None]:
         if field == "elem_type":
             dtype = _DATA_TYPES[first][0] if first in _DATA_TYPES else "undefined"
         else:
+            if shape is not None:
+                raise GraphRejected("a value states two shapes")
             shape = tuple(_dimension(wire, (start, stop)) for _, start, stop in wire.fields((first, end), _SHAPE))
             if len(shape) > MAX_RANK:
                 raise GraphRejected(f"a value has {len(shape)} axes, at most {MAX_RANK} are read")

@@ -32,7 +32,10 @@ def weight(name: str, *shape: int, dtype: str = "float32") -> TensorProto:
 
 def one(node: onnx.NodeProto, *weights: TensorProto, shape: tuple[int | str, ...] = (1, 3, 8, 8), **keywords: Any) -> bytes:
     """A graph of a single node from x to y."""
-    return save(helper.make_graph([node], "g", [floats("x", *shape)], [floats("y", None)], list(weights)), **keywords)
+    return save(
+        helper.make_graph([node], "g", [floats("x", *shape)], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], list(weights)),
+        **keywords,
+    )
 
 
 def every_attribute() -> bytes:

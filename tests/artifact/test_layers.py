@@ -93,20 +93,50 @@ def test_quantized_operators() -> None:
     assert single(qgemm, scale, zero, weight("m", 10, 20, dtype="int8"), x=(1, 20), y=(1, 10)).macs == 200
 
 
+def test_shapes_that_the_graph_leaves_out_or_names_otherwise_are_told() -> None:
+    conv = helper.make_node("Conv", ["x", "w"], ["y"])
+    for stated in (None, ("unk__0", 4, 6, 6), ("other", "c", "h", "w")):
+        found = single(conv, weight("w", 4, 3, 1, 1), x=("batch", 3, 6, 6), y=stated)
+        assert (found.output_shape, found.macs) == (("batch", 4, 6, 6), 4 * 6 * 6 * 3)
+
+
+def test_multiples_of_an_open_batch_are_shown_as_such() -> None:
+    node = helper.make_node("Reshape", ["x", "s"], ["y"])
+    shape = numpy_helper.from_array(np.array([-1, 5]), "s")
+    assert single(node, shape, x=("n", 4, 10), y=None).output_shape == ("8*n", 5)
+    assert single(node, shape, x=(None, 4, 10), y=None).output_shape == ("8*?", 5)
+
+
 def test_unknown_shapes_give_no_number_instead_of_a_wrong_one() -> None:
     conv = helper.make_node("Conv", ["x", "w"], ["y"])
-    assert single(conv, weight("w", 4, 3, 1, 1), x=(1, 3, 6, 6), y=None).macs is None
-    assert single(conv, weight("w", 4, 3, 1, 1), x=(1, 3, 6, 6), y=None).output_shape is None
+    assert single(conv, weight("w", 4, 3, 1, 1), x=None, y=None).macs is None
+    assert single(conv, weight("w", 4, 3, 1, 1), x=None, y=None).output_shape is None
     partly = single(conv, weight("w", 4, 3, 1, 1), x=("batch", 3, "h", 6), y=("batch", 4, "h", 6))
     assert partly.macs is None
     assert partly.output_shape == ("batch", 4, "h", 6)
-    assert single(conv, weight("w", 4, 3, 1, 1), x=("batch", 3, 6, 6), y=("other", 4, 6, 6)).macs is None
+    (branching,) = layers(read_graph(onnx_models.branches()))
+    assert (branching.operator, branching.macs) == ("If", None)
 
 
 def test_an_axis_without_a_name_is_shown_as_a_question_mark() -> None:
-    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 3])
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [floats("x", 1, 3)], [value])
-    assert layers(read_graph(save(graph)))[0].output_shape == ("?", 3)
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3, None]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    assert layers(read_graph(save(graph)))[0].output_shape == (3, "?")
+
+
+def test_scales_of_a_dynamically_quantized_graph_are_no_parameters() -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]),
+        helper.make_node("MatMulInteger", ["xq", "w", "xz"], ["integers"]),
+        helper.make_node("Mul", ["xs", "ws"], ["scale"]),
+        helper.make_node("Cast", ["integers"], ["floats"], to=1),
+        helper.make_node("Mul", ["floats", "scale"], ["product"]),
+        helper.make_node("Add", ["product", "b"], ["y"]),
+    ]
+    constants = [weight("w", 20, 10, dtype="int8"), weight("ws", 10), weight("b", 10)]
+    found = layers(read_graph(save(helper.make_graph(nodes, "g", [floats("x", 1, 20)], [floats("y", 1, 10)], constants))))
+    assert sum(layer.parameters for layer in found) == 210
+    assert [layer.output_shape for layer in found][2:] == [(10,), (1, 10), (1, 10), (1, 10)]
 
 
 def test_what_only_makes_constants_belongs_to_its_reader() -> None:

@@ -100,6 +100,7 @@ DISHONEST = {
     "raw texts": TensorProto(name="w", data_type=8, dims=[0], raw_data=b""),
     "a negative size": TensorProto(name="w", data_type=1, dims=[-1, -1], raw_data=bytes(4)),
     "sizes whose product overflows": TensorProto(name="w", data_type=1, dims=[1 << 62, 1 << 62, 0, 7], float_data=[1.0]),
+    "an axis over 31 bits": TensorProto(name="w", data_type=1, dims=[1 << 31, 0]),
     "100 axes": TensorProto(name="w", data_type=1, dims=[1] * 100, raw_data=bytes(4)),
     "an unknown type": TensorProto(name="w", data_type=99, dims=[1], raw_data=bytes(4)),
     "no type": TensorProto(name="w", dims=[1], raw_data=bytes(4)),
@@ -118,10 +119,53 @@ def test_sparse_tensors() -> None:
     indices = numpy_helper.from_array(np.arange(3), "indices")
     proto = helper.make_sparse_tensor(values, indices, [10, 10])
     wire = Wire(proto.SerializeToString())
-    assert read_sparse_tensor(wire, wire.whole) == Initializer(name="sparse", dtype="float32", shape=(10, 10), nbytes=12 + 24)
+    assert read_sparse_tensor(wire, wire.whole) == Initializer(name="sparse", dtype="float32", shape=(10, 10), nbytes=12 + 24, sparse=True)
     proto.indices.external_data.add(key="location", value="x")
     wire = Wire(proto.SerializeToString())
     assert read_sparse_tensor(wire, wire.whole).external
+
+
+NUMBERS = {"int64": [3, -1, 1 << 62], "int32": [3, -1, -(1 << 31)], "float32": [0.5, -3.0, 1e30], "bool": [True, False, True]}
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_the_numbers_of_small_tensors_are_read(dtype: str, raw: bool) -> None:
+    array = np.array(NUMBERS[dtype], dtype)
+    proto = numpy_helper.from_array(array, "w") if raw else helper.make_tensor("w", helper.np_dtype_to_tensor_dtype(array.dtype), [3], array.tolist())
+    assert tensor(proto).numbers == tuple(array.tolist())
+
+
+def test_numbers_that_take_fields_of_their_own_are_read_as_protobuf_does() -> None:
+    def unpacked(field: int, values: list[int]) -> bytes:
+        return b"".join(bytes([field << 3]) + encoded(value) for value in values)
+
+    def encoded(value: int) -> bytes:
+        out = bytearray()
+        while value > 0x7F:
+            out.append(value & 0x7F | 0x80)
+            value >>= 7
+        return bytes([*out, value])
+
+    for data_type, field, values in ((7, 7, [1, 2, (1 << 64) - 5]), (6, 5, [1, (1 << 64) - 5, (1 << 40) + 7])):
+        data = TensorProto(name="w", data_type=data_type, dims=[3]).SerializeToString() + bytes([field << 3 | 2, 0]) * 100 + unpacked(field, values)
+        wire = Wire(data)
+        assert read_tensor(wire, wire.whole).numbers == tuple(numpy_helper.to_array(TensorProto.FromString(data)).tolist())
+
+
+def test_the_numbers_of_large_tensors_and_other_types_are_left_alone() -> None:
+    assert tensor(numpy_helper.from_array(np.arange(65), "w")).numbers is None
+    assert tensor(numpy_helper.from_array(np.arange(3, dtype=np.uint8), "w")).numbers is None
+
+
+def test_a_value_that_states_two_types_or_shapes_is_refused() -> None:
+    """Parsers of protobuf merge them into one of twice as many axes."""
+    one = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])
+    data = one.SerializeToString() + onnx.ValueInfoProto(type=one.type).SerializeToString()
+    assert len(onnx.ValueInfoProto.FromString(data).type.tensor_type.shape.dim) == 4
+    wire = Wire(data)
+    with pytest.raises(GraphRejected, match="two types"):
+        read_value(wire, wire.whole)
 
 
 def test_values() -> None:
