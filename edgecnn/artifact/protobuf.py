@@ -13,6 +13,7 @@ from edgecnn.errors import GraphRejected
 
 MAX_FIELDS = 200_000
 MAX_TEXT_BYTES = 4_000_000
+MAX_NAME_BYTES = 2_000
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -103,7 +104,9 @@ class Wire:
             raise GraphRejected(f"the text at byte {first} isn't UTF-8") from None
 
     def name(self, first: int, end: int) -> str:
-        """A span as a name: text without control characters, which could forge what a terminal shows. Raises GraphRejected."""
+        """A span as a name: text of bounded length without control characters, which could forge what a terminal shows. Raises GraphRejected."""
+        if end - first > MAX_NAME_BYTES:
+            raise GraphRejected(f"the name at byte {first} has {end - first} bytes, at most {MAX_NAME_BYTES} are read; rename it")
         text = self.text(first, end)
         if not text.isprintable():
             raise GraphRejected(f"the name {text[:40]!r} holds characters that can't be printed; rename it")

@@ -105,3 +105,10 @@ def test_a_name_that_could_forge_what_a_terminal_shows_is_refused(name: str) -> 
 def test_a_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(GraphRejected, match="UTF-8"):
         Wire(b"\xff\xfe").name(0, 2)
+
+
+def test_a_name_has_a_bound_of_its_own() -> None:
+    longest = b"n" * protobuf.MAX_NAME_BYTES
+    assert Wire(longest).name(0, len(longest)) == longest.decode()
+    with pytest.raises(GraphRejected, match=r"has 2001 bytes, at most 2000 are read; rename it"):
+        Wire(longest + b"n").name(0, len(longest) + 1)
