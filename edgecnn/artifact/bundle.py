@@ -65,6 +65,11 @@ class Bundle:
         """All members, in the order in which they lie: manifest.json, model.onnx, the rest by name."""
         return tuple(self._members.sizes)
 
+    @property
+    def file_size(self) -> int:
+        """Bytes of the .edgecnn file, also where its members were unpacked from it."""
+        return layout.zip_size(self._members.sizes)
+
     def read(self, name: str) -> bytes:
         """A member's content, once its size and sha256 are right. model.onnx passes the rules of `check_graph` first, too.
 

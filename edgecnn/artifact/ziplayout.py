@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 MANIFEST = "manifest.json"
@@ -115,6 +115,11 @@ def zip_pieces(names: Iterable[str], pieces: Callable[[str], Iterable[bytes]]) -
     written = directory(entries)
     yield written
     yield end_record(len(entries), len(written), position)
+
+
+def zip_size(sizes: Mapping[str, int]) -> int:
+    """How many bytes `zip_pieces` gives for members of these sizes."""
+    return END.size + sum(LOCAL.size + CENTRAL.size + 2 * len(name) + size for name, size in sizes.items())
 
 
 def canonical_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgecnn.artifact.bundle import open_bundle
 from edgecnn.artifact.codec import encode
 from edgecnn.artifact.graph import Graph, Value, check_device_graph, layers, read_graph
 from edgecnn.artifact.manifest import Manifest, Report
@@ -18,6 +17,7 @@ from edgecnn.artifact.records import Layer, ParityReport, Stage
 from edgecnn.artifact.spec import Preprocess
 from edgecnn.cli._options import columns, shown
 from edgecnn.errors import GraphRejected, InputMissing
+from edgecnn.sign import open_trusted
 
 SCHEMA = 1
 _LABELS_SHOWN = 12
@@ -43,9 +43,9 @@ class ArtifactView:
     @classmethod
     def read(cls, path: Path) -> ArtifactView:
         """Raises InputMissing or ArtifactRejected."""
-        with open_bundle(path) as bundle:
+        with open_trusted(path, None) as bundle:
             bundle.verify()
-            return cls(path=path, size=path.stat().st_size, manifest=bundle.manifest, report=bundle.report())
+            return cls(path=path, size=bundle.file_size, manifest=bundle.manifest, report=bundle.report())
 
     def facts(self) -> dict[str, Any]:
         manifest = self.manifest

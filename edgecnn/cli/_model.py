@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from edgecnn.device.model import Model
     from edgecnn.store import Start
 
-STORE_HELP = "Folder of installed models.  [default: EDGECNN_STORE, or edgecnn/store in your data folder]"
+_STORE_HELP = "Folder of installed models, where NAME and NAME@VERSION are looked up.  [default: EDGECNN_STORE, or edgecnn/store in your data folder]"
 
 
 def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """--store DIR, as the parameter `store`: None for the default one."""
-    return click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help=STORE_HELP)(function)
+    return click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help=_STORE_HELP)(function)
 
 
 def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgecnn.cli._model import located, store_option
 from edgecnn.cli._options import json_option, threads_option
 from edgecnn.cli._trust import trust_options
 
@@ -16,20 +17,28 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: edgecnn bench resnet8.edgecnn resnet8-float.onnx --threads 1")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--min-seconds", type=float, default=10.0, show_default=True, metavar="S", help="Least time in timed runs, a file.")
 @click.option("--min-runs", type=int, default=100, show_default=True, metavar="N", help="Least number of timed runs, a file.")
 @click.option("--warmup", type=int, default=20, show_default=True, metavar="N", help="Runs before the timed ones, a file.")
 @threads_option
 @json_option
+@store_option
 @trust_options
 def command(
-    files: tuple[Path, ...], min_seconds: float, min_runs: int, warmup: int, threads: int | None, as_json: bool, trust_key: Path | None
+    files: tuple[str, ...],
+    min_seconds: float,
+    min_runs: int,
+    warmup: int,
+    threads: int | None,
+    as_json: bool,
+    store: Path | None,
+    trust_key: Path | None,
 ) -> None:
-    """Time the inference of artifacts or bare .onnx FILEs, image after image, input and output buffers bound.
+    """Time the inference of artifacts, installed models (NAME or NAME@VERSION) or bare .onnx FILEs, image after image.
 
-    Several files take turns in bursts. Every sample counts; a percentile is shown where at least ten samples lie beyond it. Figures that can't
-    be trusted are INVALID, with the reason and exit code 1. --json prints one line a file, with all samples.
+    Input and output buffers are bound. Several files take turns in bursts. Every sample counts; a percentile is shown where at least ten samples
+    lie beyond it. Figures that can't be trusted are INVALID, with the reason and exit code 1. --json prints one line a file, with all samples.
     Where a signature is required each FILE needs one, a bare .onnx too.
     """
     from edgecnn.cli._options import put, put_json
@@ -38,7 +47,7 @@ def command(
     from edgecnn.device.measure import measure_all, open_subject
     from edgecnn.errors import BenchmarkInvalid
 
-    subjects = [open_subject(file, threads=threads, trust_key=trust_key) for file in files]
+    subjects = [open_subject(located(file, store), threads=threads, trust_key=trust_key) for file in files]
     with progress_line() as show:
         reports = measure_all(
             subjects, warmup=warmup, min_seconds=min_seconds, min_runs=min_runs, progress=lambda done: show(f"measuring, {min(done, 1):.0%} done")
@@ -62,7 +71,7 @@ def command(
 def _lines(reports: tuple[BenchReport, ...], host: HostFacts) -> list[str]:
     from edgecnn.cli._options import columns, shown
 
-    names = [Path(report.name).name for report in reports]
+    names = [_short(Path(report.name)) for report in reports]
     if len(set(names)) < len(names):
         names = [report.name for report in reports]
     rows = [["", *map(shown, names)]]
@@ -74,6 +83,11 @@ def _lines(reports: tuple[BenchReport, ...], host: HostFacts) -> list[str]:
         f"on {host.processor or host.machine}, {host.cores} of {host.cores_online} cores{', ' if host.isa else ''}{' '.join(host.isa)}",
         *(f"{name}: {problem}" for name, report in zip(names, reports, strict=True) for problem in report.problems),
     ]
+
+
+def _short(path: Path) -> str:
+    """The file's name; of an installed version's folder the model's, too."""
+    return f"{path.parent.name}@{path.name}" if path.is_dir() else path.name
 
 
 def _facts(report: BenchReport) -> dict[str, str]:

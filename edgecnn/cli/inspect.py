@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from edgecnn.cli._options import artifact_argument, json_option, put, put_json
+from edgecnn.cli._model import model_argument
+from edgecnn.cli._options import json_option, put, put_json
 
 
 @click.command(epilog="Example: edgecnn inspect resnet8-1.0.0.edgecnn")
-@artifact_argument
+@model_argument
 @json_option
 def command(file: Path, as_json: bool) -> None:
     """Show what FILE holds: an artifact, every byte of it verified, or a bare .onnx.

@@ -49,9 +49,10 @@ def install(file: Path, store: Path | None, allow_downgrade: bool, trust_key: Pa
 @_DOWNGRADE
 @json_option
 def activate(version: str, store: Path | None, allow_downgrade: bool, as_json: bool) -> None:
-    """Make an installed version the active one, also one that was rolled back.
+    """Make an installed version the active one.
 
-    Its golden answers are checked in a process of its own before. Where the record of what is active was damaged, this writes it anew.
+    Also one that was rolled back. Its golden answers are checked in a process of its own before. Where the record of what is active was damaged,
+    this writes it anew.
     """
     from edgecnn.store import activate
 
@@ -63,9 +64,9 @@ def activate(version: str, store: Path | None, allow_downgrade: bool, as_json: b
 @store_option
 @json_option
 def rollback(name: str, store: Path | None, as_json: bool) -> None:
-    """Go back to the version that was active before, whatever its sequence.
+    """Go back to the version active before this one.
 
-    The version that is left isn't installed again by itself; `edgecnn store activate` takes it all the same.
+    Whatever its sequence. The version that is left isn't installed again by itself; `edgecnn store activate` takes it all the same.
     """
     from edgecnn.store import rollback
 
@@ -77,7 +78,7 @@ def rollback(name: str, store: Path | None, as_json: bool) -> None:
 @store_option
 @json_option
 def remove(version: str, store: Path | None, as_json: bool) -> None:
-    """Delete an installed version, which isn't the active one."""
+    """Delete a version that isn't the active one."""
     from edgecnn.store import remove
 
     remove(version, store=store, say=note)
@@ -91,7 +92,10 @@ def remove(version: str, store: Path | None, as_json: bool) -> None:
 @store_option
 @json_option
 def list_(store: Path | None, as_json: bool) -> None:
-    """Show the installed versions of all models; --json prints one line a model, with what happened to it."""
+    """Show the installed versions of all models.
+
+    --json prints one line a model, with what happened to it.
+    """
     from edgecnn.cli._store import facts, lines
     from edgecnn.store import default_store, installed
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecnn.cli._options import artifact_argument, json_option, threads_option
+from edgecnn.cli._model import model_argument
+from edgecnn.cli._options import json_option, threads_option
 from edgecnn.cli._trust import trust_options
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: edgecnn validate resnet8.edgecnn --data photos/test --min-accuracy 0.83")
-@artifact_argument
+@model_argument
 @click.option("--data", type=click.Path(path_type=Path), help="Images with labels, to measure the accuracy on, e.g. photos/test.")
 @click.option("--min-accuracy", type=float, metavar="SHARE", help="Least accuracy on --data, between 0 and 1, e.g. 0.83.")
 @threads_option
@@ -43,7 +44,7 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
         notice = unvalidated_notice(file, bundle.manifest)
         if notice:
             note(notice)
-        session = open_session(bundle.read("model.onnx"), spec, threads=threads)
+        session = open_session(bundle.graph_source(), spec, threads=threads)
         golden = check_golden(bundle, session=session)
     if not as_json:
         put(f"{spec.name} {spec.version}, quantization {bundle.manifest.quantization}, {len(spec.labels)} labels")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgecnn.cli._options import artifact_argument, json_option, put, put_json
+from edgecnn.cli._model import model_argument
+from edgecnn.cli._options import json_option, put, put_json
 from edgecnn.cli._trust import trust_options
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: edgecnn verify resnet8-1.0.0.edgecnn --deep")
-@artifact_argument
+@model_argument
 @click.option("--deep", is_flag=True, help="Load the model and check its golden answers, in a process of its own under limits of time and memory.")
 @json_option
 @trust_options
@@ -52,7 +53,7 @@ def _facts(file: Path, bundle: Bundle) -> dict[str, Any]:
         "version": manifest.spec.version,
         "sequence": manifest.spec.sequence,
         "members": len(bundle.names),
-        "bytes": file.stat().st_size,
+        "bytes": bundle.file_size,
         "model_sha256": manifest.member("model.onnx").sha256,
         "validated": manifest.validated,
     }

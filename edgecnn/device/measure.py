@@ -279,7 +279,7 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
         start = time.perf_counter_ns()
         with open_trusted(path, trust_key) as bundle:
             spec = bundle.manifest.spec
-            engine = open_session(bundle.read("model.onnx"), spec, threads=threads).engine
+            engine = open_session(bundle.graph_source(), spec, threads=threads).engine
             load_ns = time.perf_counter_ns() - start
             inputs = read_golden(bundle).inputs
         rows = np.arange(spec.batch or 1) % len(inputs)

@@ -112,7 +112,7 @@ def remove(reference: str, *, store: Path | str | None = None, wait_s: float = W
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Installed:
-    """A version in the store. spec, quantization, size (in bytes) and validated are None where it is `damaged`, which says how;
+    """A version in the store. spec, quantization, size (of its file, in bytes) and validated are None where it is `damaged`, which says how;
     set_aside: why it was rolled back from."""
 
     version: str
@@ -155,8 +155,7 @@ def _installed(place: Place, state: State | None, version: str) -> Installed:
     set_aside = state.set_aside.get(version) if state is not None else None
     try:
         with open_unpacked(place.version(version)) as bundle:
-            manifest = bundle.manifest
-            size = sum(member.size for member in manifest.members) + len(bundle.read("manifest.json"))
+            manifest, size = bundle.manifest, bundle.file_size
     except (ArtifactRejected, InputMissing, StoreError) as error:
         return Installed(version=version, active=active, set_aside=set_aside, damaged=str(error))
     return Installed(
