@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from edgecnn.sign import open_trusted
 
 if TYPE_CHECKING:
     from edgecnn.artifact.bundle import Bundle
-    from edgecnn.artifact.graph import Graph
 
 TIMEOUT_S = 120.0
 BASE_MB = 384
@@ -49,26 +47,22 @@ def try_model(path: Path | str, *, timeout_s: float = TIMEOUT_S, memory_mb: int 
 
 def wanted_memory_mb(bundle: Bundle) -> int:
     """MiB of private memory for a trial: BASE_MB, eight times the graph's bytes (the file, its parsed form, weights packed anew for the CPU), and
-    twice all tensors whose shapes the graph states, for as many images as run at once; at most MOST_MB and three quarters of this machine's memory.
+    sixteen bytes for each element of the tensors that live at the same time, for as many images as run at once; at most MOST_MB, and three
+    quarters of this machine's memory.
 
     Raises what `Bundle.check_graph` does.
     """
+    from edgecnn.artifact.shapes import infer_shapes
     from edgecnn.device.host import memory_bytes
 
-    graph = bundle.check_graph()
+    elements = infer_shapes(bundle.check_graph()).most_elements
     sizes = {member.name: member.size for member in bundle.manifest.members}
     spec = bundle.manifest.spec
     # where the batch is open all golden inputs run at once
-    images = spec.batch or sizes.get("golden/outputs.npy", 0) // (4 * len(spec.labels)) + 1
-    wanted = BASE_MB + (8 * sizes["model.onnx"] + 2 * _stated_bytes(graph, images) >> 20)
+    images = 1 if spec.batch else sizes.get("golden/outputs.npy", 0) // (4 * len(spec.labels)) + 1
+    wanted = BASE_MB + (8 * sizes["model.onnx"] + 16 * elements * images >> 20)
     here = memory_bytes()
     return min(wanted, MOST_MB, *([] if here is None else [max(BASE_MB, here * 3 // 4 >> 20)]))
-
-
-def _stated_bytes(graph: Graph, images: int) -> int:
-    """Of all tensors with a stated shape, eight bytes an element: none that CNNs use are larger."""
-    shapes = (value.shape for value in graph.values.values() if value.shape is not None)
-    return sum(8 * math.prod(size if isinstance(size, int) else images for size in shape) for shape in shapes)
 
 
 def _failure(outcome: Outcome, digest: str, memory_mb: int) -> str | None:
