@@ -6,6 +6,7 @@ A file of its own, which imports next to nothing, so that it costs a few millise
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 
@@ -21,7 +22,7 @@ def bind(*, timeout_s: float, memory_mb: int, file_mb: int) -> None:
         resource.RLIMIT_FSIZE: file_mb << 20,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: 256,
-        # ends a child whose parent died before it could; the time of all its threads counts
+        # the time of all its threads counts
         resource.RLIMIT_CPU: (int(timeout_s) + 1) * (os.cpu_count() or 1),
     }
     for which, value in bounds.items():
@@ -34,6 +35,7 @@ def bind(*, timeout_s: float, memory_mb: int, file_mb: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.alarm(int(float(sys.argv[1])) + 2)  # survives the exec, and ends a command whose parent died before it could
     bind(timeout_s=float(sys.argv[1]), memory_mb=int(sys.argv[2]), file_mb=int(sys.argv[3]))
     try:
         os.execvp(sys.argv[4], sys.argv[4:])

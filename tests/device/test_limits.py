@@ -71,6 +71,24 @@ def test_an_interrupt_leaves_no_child(tmp_path: Path) -> None:
     assert not _alive(int((tmp_path / "pid").read_text()))
 
 
+def test_a_child_whose_parent_was_killed_ends_by_itself(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom edgecnn.device.limits import run_limited\n"
+        f'child = \'import os, time; open("pid.part", "w").write(str(os.getpid())); os.rename("pid.part", "pid"); time.sleep(60)\'\n'
+        f"run_limited([sys.executable, '-c', child], timeout_s=2, memory_mb=512, folder=Path({str(tmp_path)!r}))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "pid").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    while _alive(int((tmp_path / "pid").read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_chatty_child_neither_blocks_nor_fills_memory() -> None:
     outcome = run("print('x' * 3_000_000); print('the end')")
     assert outcome.failure is None
