@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +24,8 @@ def atomic_writer(path: Path | str) -> Iterator[BinaryIO]:
 
     Raises OutputNotWritable for a missing or forbidden folder, a full disk or a failing one.
     """
+    import tempfile  # not needed for reading, and slow to import
+
     path = Path(path)
     temporary: str | None = None
     try:
@@ -94,6 +95,8 @@ def sync_folder(folder: Path) -> None:
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder that is gone, with all in it, when the block ends. Raises OutputNotWritable when its disk is full."""
+    import tempfile
+
     try:
         with tempfile.TemporaryDirectory(prefix="edgecnn-") as folder:
             yield Path(folder)

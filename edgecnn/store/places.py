@@ -97,3 +97,9 @@ def parse(reference: str) -> tuple[str, str | None]:
     if at and not version:
         raise UsageError(f"{reference!r} names no version after the @; leave both out for the active one.")
     return name, version if at else None
+
+
+def no_model(place: Place) -> StoreError:
+    """The error for a model that isn't in the store."""
+    there = ", ".join(other.name for other in models(place.store)) or "none"
+    return StoreError(f"the store {place.store} has no model {place.name!r}; there are: {there}. `edgecnn store install FILE` brings one in.")

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgecnn.errors import MissingHere, SignatureRejected, StoreError, UsageError
 from edgecnn.store.lock import Say
-from edgecnn.store.places import Place, default_store, parse
+from edgecnn.store.places import Place, default_store, no_model, parse
 from edgecnn.store.starts import MOST_DEATHS, Mark, deaths
 from edgecnn.store.state import State, read_state
-from edgecnn.store.switch import no_model, rollback
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,6 +125,8 @@ def _active(place: Place) -> str:
 
 def _roll_back(place: Place, version: str, say: Say | None) -> str:
     """The version to start instead of one that keeps dying; that one where there is no other."""
+    from edgecnn.store.switch import rollback
+
     reason = f"{deaths(place, version)} starts in a row died before their first answer"
 
     def settled(state: State) -> bool:

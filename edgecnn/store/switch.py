@@ -13,7 +13,7 @@ from edgecnn.artifact.unpacked import open_unpacked
 from edgecnn.device.trial import try_model
 from edgecnn.errors import ArtifactRejected, DowngradeRefused, InputMissing, StoreError, UsageError
 from edgecnn.store.lock import WAIT_S, Say, locked
-from edgecnn.store.places import Place, default_store, models, parse
+from edgecnn.store.places import Place, default_store, models, no_model, parse
 from edgecnn.store.starts import forget_deaths
 from edgecnn.store.state import State, read_state, write_state
 from edgecnn.store.sweep import sweep
@@ -203,12 +203,6 @@ def _check_installed(place: Place, state: State, version: str) -> None:
     if version not in state.installed:
         there = ", ".join(state.installed) or "none"
         raise StoreError(f"{place.store} has no version {version[:80]!r} of {place.name}; there are: {there}.")
-
-
-def no_model(place: Place) -> StoreError:
-    """The error for a model that isn't in the store."""
-    there = ", ".join(other.name for other in models(place.store)) or "none"
-    return StoreError(f"the store {place.store} has no model {place.name!r}; there are: {there}. `edgecnn store install FILE` brings one in.")
 
 
 def check_not_lower(spec: ModelSpec, place: Place, state: State, *, allow_downgrade: bool) -> bool:
