@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol
 
 from edgecnn.artifact import ziplayout as layout
+from edgecnn.artifact.codec import brief
 from edgecnn.artifact.graph import Graph, check_agrees, check_device_graph, read_graph
 from edgecnn.artifact.manifest import Manifest, Report
 from edgecnn.artifact.packed import PackedMembers, open_packed
@@ -119,7 +120,7 @@ class Bundle:
             check_device_graph(graph)
             check_agrees(graph, self.manifest.spec, opset=self.manifest.opset, ir_version=self.manifest.ir_version)
         except ArtifactRejected as error:
-            raise type(error)(f"{self.path}: {error}") from None
+            raise type(error)(f"{self.path}: {brief(str(error))}") from None
         return graph
 
     def _read_verified(self, name: str) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, Union, cast
 
 T = TypeVar("T")
 
+_LONGEST_REASON = 600
 MAX_VALUES, MAX_CONTAINERS = 150_000, 50_000
 """Of one JSON document: a report of 10,000 layers has fewer."""
 
@@ -218,3 +219,8 @@ def suggestion(word: str, known: Sequence[str]) -> str:
     """', did you mean X?' when a known word is close, else the empty text."""
     close = difflib.get_close_matches(word, known, n=1)
     return f", did you mean {close[0]}?" if close else ""
+
+
+def brief(text: str) -> str:
+    """A reason without its middle where it is long, because it quotes what was found."""
+    return text if len(text) <= _LONGEST_REASON else f"{text[: _LONGEST_REASON // 2]} ... {text[-_LONGEST_REASON // 2 :]}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import edgecnn
-from edgecnn.artifact.codec import CodecError, canonical_json, decode, strict_json
+from edgecnn.artifact.codec import CodecError, brief, canonical_json, decode, strict_json
 from edgecnn.artifact.records import Layer, ParityLimits, ParityReport, Stage
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.artifact.ziplayout import MANIFEST, MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MODEL, REPORT, name_fault
@@ -158,7 +158,7 @@ def _read(kind: type[T], data: bytes, name: str, limit: int) -> T:
         _check_texts(document)
         canonical = _is_canonical(document, data)
     except CodecError as error:
-        raise ManifestRejected(f"{name} breaks the rules: {error}.") from None
+        raise ManifestRejected(f"{name} breaks the rules: {brief(str(error))}.") from None
     except RecursionError:
         raise ManifestRejected(f"{name} breaks the rules: it is nested too deeply.") from None
     if not canonical:

@@ -279,3 +279,11 @@ def test_a_report_that_breaks_the_rules_is_refused(data: bytes) -> None:
 def test_a_large_size_of_many_pixels_is_still_a_model(tmp_path: Path) -> None:
     big = spec(preprocess=Preprocess(size=(2048, 2048)))
     pack_sample(tmp_path / "m.edgecnn", spec=big, model=tiny_classifier(size=2048))
+
+
+@pytest.mark.parametrize("field", ["name", "version"])
+def test_a_refusal_stays_a_sentence_however_long_the_text_that_it_quotes(document: dict[str, Any], field: str) -> None:
+    document["spec"][field] = "1." * 400_000
+    with pytest.raises(ManifestRejected, match=field) as caught:
+        read(document)
+    assert len(str(caught.value)) < 1000

@@ -19,7 +19,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.artifact.bundle import read_bundle
-from edgecnn.artifact.graph import check_device_graph, layers, read_graph
+from edgecnn.artifact.graph import layers, read_graph
 from edgecnn.device.whole import check_whole
 from edgecnn.errors import ArtifactRejected
 from tests.artifact import samples
@@ -36,17 +36,15 @@ def check(data: bytes) -> str:
     """What becomes of one input: "accepted", or the name of the error that refuses it. Anything else that it raises is a finding."""
     slot, content = SLOTS[data[0] % len(SLOTS)] if data else "file", data[1:]
     try:
-        if slot == "model.onnx":  # the reader alone too, because the manifest disagrees with most graphs
-            graph = read_graph(content)
-            layers(graph)
-            check_device_graph(graph)
+        if slot == "model.onnx":  # all that inspect shows of a graph, too, whether a device would load it or not
+            layers(read_graph(content))
         with read_bundle(Path("fuzzed.edgecnn"), _as_file(_artifact(slot, content))) as bundle:
             check_whole(bundle)
             layers(bundle.check_graph())
     except ArtifactRejected as error:
         text = str(error)
         assert text.isprintable(), text
-        assert len(text) < 5000
+        assert len(text) < 1000, text
         return type(error).__name__
     return "accepted"
 
