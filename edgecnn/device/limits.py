@@ -37,9 +37,12 @@ def run_limited(command: Sequence[str], *, timeout_s: float, memory_mb: int, fil
     numbers = (timeout_s, memory_mb, memory_mb if file_mb is None else file_mb)
     # bound before the command starts: limits that are set from here could come late on a busy machine
     bound = [sys.executable, "-I", "-S", str(_BOUNDS), *map(str, numbers), *command] if sys.platform == "linux" else list(command)
-    child = subprocess.Popen(
-        bound, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    try:
+        child = subprocess.Popen(
+            bound, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    except OSError as error:  # no memory for another process, or too many of them
+        return Outcome(failure=f"it can't be started ({error.strerror})", output="")
     late = False
     tail = _Tail(child.stdout)
     try:

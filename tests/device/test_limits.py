@@ -137,3 +137,7 @@ def test_a_program_that_is_not_there_is_told() -> None:
     outcome = run_limited(["/no/such/program"], timeout_s=60, memory_mb=512)
     assert outcome.failure is not None
     assert "/no/such/program can't be started (No such file or directory)" in outcome.failure
+
+
+def test_where_no_process_can_be_started_that_is_the_outcome(tmp_path: Path) -> None:
+    assert run("print(1)", folder=tmp_path / "gone") == Outcome(failure="it can't be started (No such file or directory)", output="")
