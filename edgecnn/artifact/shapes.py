@@ -89,7 +89,7 @@ class _Inference:
         if value.shape is None or len(closed) < len(dims):
             text = "unknown" if value.shape is None else shown(value.shape)
             self.faults.append(
-                f"The graph's input {value.name} has the shape {text}, devices want fixed sizes beside the batch; export it with such."
+                f"The graph's input {value.name} has the shape {text}; beside the batch devices want fixed sizes, so export it with such."
             )
         elif value.name in self.shapes:
             self.faults.append(f"The graph has two inputs named {value.name}.")
@@ -124,6 +124,8 @@ class _Inference:
         for name, shape in zip(node.outputs, found, strict=True):
             self._check(name, shape, most)
         for name, shape, numbers in zip(node.outputs, found, fold(call, found), strict=True):
+            if not coefficient(shape) and numbers is None:  # runtimes differ in what comes of it
+                raise Fault(f"makes a tensor of {shown(shape)}, which holds nothing")
             if name:
                 self._record(name, shape, numbers)
         self._count(node, at, found)
@@ -144,9 +146,7 @@ class _Inference:
         """most: elements of the largest input."""
         elements = coefficient(shape)
         if elements > MAX_ELEMENTS and elements > most:
-            raise Fault(
-                f"makes a tensor of {shown(shape)}, {elements} elements, devices take {MAX_ELEMENTS}; make the image, the batch or the net smaller"
-            )
+            raise Fault(f"makes a tensor of {shown(shape)}, {elements} elements, where devices take {MAX_ELEMENTS}; take smaller images or batches")
         if power(shape) > 1:
             raise Fault(f"makes a tensor of {shown(shape)}, which grows with the square of the batch")
         if len(shape) > MAX_RANK or any((dim if isinstance(dim, int) else dim.times) > MAX_SIZE for dim in shape):
@@ -161,9 +161,7 @@ class _Inference:
         self.alive += sum(map(coefficient, found))
         self.most = max(self.most, self.alive)
         if self.alive > self.allowed:
-            raise Fault(
-                f"brings the tensors that live together to {self.alive} elements, devices take {MAX_TOGETHER}; make the image or the net smaller"
-            )
+            raise Fault(f"brings what lives at one time to {self.alive} elements, where devices take {MAX_TOGETHER}; take smaller images or batches")
         if fixed:
             self.fixed.update(node.outputs)
             return

@@ -50,6 +50,11 @@ class Batch:
 
     __radd__ = __add__
 
+    def __sub__(self, other: int | Batch) -> int | Batch:
+        if isinstance(other, Batch):
+            return Batch(self.times - other.times) if self != other else 0
+        return self + -other
+
     def __floordiv__(self, other: int | Batch) -> int | Batch:
         """Exact, or ValueError."""
         by = other.times if isinstance(other, Batch) else other

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper
 from edgecnn.artifact.codec import canonical_json
 from edgecnn.artifact.pack import canonical_zip
 from edgecnn.artifact.ziplayout import CENTRAL, END, LOCAL
+from tests.attacks.bombs import BOMBS
 
 Members = dict[str, bytes]
 
@@ -109,6 +110,11 @@ def _missing(good: bytes) -> bytes:
     return archive([(name, content) for name, content in members.items() if name != "report.json"])
 
 
+def _crowded(good: bytes) -> bytes:
+    """More members than any artifact has, all of them listed."""
+    return archive(sorted_files(listed({**members_of(good), **{f"golden/{at:04}.png": b"" for at in range(100)}})))
+
+
 def _no_manifest(good: bytes) -> bytes:
     return archive(list(members_of(good).items())[1:])
 
@@ -191,6 +197,8 @@ STRUCTURE: dict[str, Callable[[bytes], bytes]] = {
     "missing": _missing,
     "no-manifest": _no_manifest,
     "reordered": _reordered,
+    "crowd": _crowded,
+    "empty-file": lambda good: b"",
     "compressed": lambda good: archive(list(members_of(good).items()), method=8, content=deflate),
     "bomb": _bomb,
     "prefixed": _prefixed,
@@ -243,6 +251,16 @@ def _raw_manifest(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     return make
 
 
+def _crowd(document: dict[str, Any]) -> None:
+    member = document["members"][-1]
+    document["members"] += [{**member, "name": f"golden/{at:04}.png"} for at in range(1000)]
+
+
+def _huge_input(document: dict[str, Any]) -> None:
+    document["spec"]["preprocess"]["size"] = [8192, 8192]
+    document["spec"]["input"]["shape"] = [1, 3, 8192, 8192]
+
+
 MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "duplicate-key": _raw_manifest(lambda text: text.replace(b'"opset": 18', b'"opset": 18,\n  "opset": 18')),
     "nan": _raw_manifest(lambda text: text.replace(b'"outputs_atol": 0.0001', b'"outputs_atol": NaN')),
@@ -262,6 +280,16 @@ MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "false-digest": _manifest(lambda document: document["members"][0].update(sha256="0" * 64)),
     "missing-in-list": _manifest(lambda document: document["members"].pop()),
     "no-members": _manifest(lambda document: document.update(members=[])),
+    "gigabytes-in-list": _manifest(lambda document: document["members"][0].update(size=1 << 40)),
+    "negative-size-in-list": _manifest(lambda document: document["members"][0].update(size=-1)),
+    "twice-in-list": _manifest(lambda document: document["members"].append(document["members"][0])),
+    "too-many-in-list": _manifest(_crowd),
+    "huge-input": _manifest(_huge_input),
+    "mean-infinite": _raw_manifest(lambda text: text.replace(b'"rescale_factor": ', b'"rescale_factor": 1e999, "x": ')),
+    "boolean-for-a-number": _manifest(lambda document: document.update(ir_version=True)),
+    "not-an-object": _raw_manifest(lambda text: b"[]\n"),
+    "not-utf-8": _raw_manifest(lambda text: text.replace(b"tiny", b"tin\xff")),
+    "empty": _raw_manifest(lambda text: b""),
 }
 
 
@@ -308,6 +336,18 @@ def _add_constant(model: onnx.ModelProto, **attribute: Any) -> None:
     model.graph.node.insert(0, helper.make_node("Constant", [], ["stolen"], **attribute))
 
 
+def _sparse() -> onnx.SparseTensorProto:
+    return onnx.SparseTensorProto(values=_external(), indices=_external(), dims=[4])
+
+
+def _add_branch(model: onnx.ModelProto) -> None:
+    """A Constant within a branch within a branch."""
+    inner = helper.make_graph([helper.make_node("Constant", [], ["stolen"], value=_external())], "inner", [], [])
+    for _ in range(2):
+        inner = helper.make_graph([helper.make_node("If", ["c"], ["o"], then_branch=inner, else_branch=inner)], "outer", [], [])
+    model.graph.node.extend(inner.node)
+
+
 def _add_function(model: onnx.ModelProto) -> None:
     node = helper.make_node("Constant", [], ["b"], value=_external())
     model.functions.append(helper.make_function("own", "F", [], ["b"], [node], [helper.make_opsetid("", 18)]))
@@ -330,11 +370,12 @@ GRAPHS: dict[str, Callable[[bytes], bytes]] = {
     "external-initializer": _graph(lambda model: model.graph.initializer.append(_external())),
     "external-memory-address": _graph(lambda model: model.graph.initializer.append(_external("*/_ORT_MEM_ADDR_/*"))),
     "external-attribute": _graph(lambda model: _add_constant(model, value=_external())),
-    "external-sparse": _graph(
-        lambda model: model.graph.sparse_initializer.append(onnx.SparseTensorProto(values=_external(), indices=_external(), dims=[4]))
-    ),
+    "external-sparse": _graph(lambda model: model.graph.sparse_initializer.append(_sparse())),
     "external-subgraph": _graph(lambda model: _add_constant(model, branch=helper.make_graph([], "g", [], [], [_external()]))),
     "external-function": _graph(_add_function),
+    "external-in-a-branch": _graph(_add_branch),
+    "external-sparse-attribute": _graph(lambda model: _add_constant(model, sparse_value=_sparse())),
+    "external-list-of-tensors": _graph(lambda model: _add_constant(model, values=[_external(), _external()])),
     "external-training": _graph(
         lambda model: model.training_info.append(onnx.TrainingInfoProto(algorithm=helper.make_graph([], "g", [], [], [_external()])))
     ),
@@ -353,6 +394,8 @@ GRAPHS: dict[str, Callable[[bytes], bytes]] = {
     "spec-with-more-labels": _manifest(_other_shapes),
     "spec-with-another-size": _manifest(_other_size),
 }
+
+GRAPHS |= {name: _graph(change) for name, change in BOMBS.items()}
 
 ATTACKS = {**STRUCTURE, **MANIFESTS, **GRAPHS}
 

@@ -6,13 +6,19 @@ import random
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.graph import check_device_graph, read_graph
 from edgecnn.errors import ArtifactRejected, GraphRejected, ManifestRejected
 from tests.artifact.samples import pack_sample
+from tests.attacks.bombs import REASONS as BOMB_REASONS
+from tests.attacks.bombs import bomb, both, conv, ints, node, stated
 from tests.attacks.make import ATTACKS, GRAPHS, MANIFESTS, NAMES, listed, main, members_of, sorted_files
 from tests.attacks.make import archive as zip_of
+from tests.fixtures.real_shapes import real_shapes
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +37,19 @@ def test_the_tools_of_the_attacks_make_good_artifacts_when_nothing_is_wrong(tmp_
         bundle.verify()
 
 
+def test_what_the_bombs_are_built_with_is_harmless_when_small(good: bytes) -> None:
+    """So it is their size that is refused; and a runtime would make what they ask for."""
+    small = bomb(node("Tile", "input times", "big"), times=ints(1, 1, 2, 2))
+    pads, lies = conv(pads=[1, 1, 1, 1]), stated("relu", 1, 4, 8, 8)
+    model = onnx.load_from_string(members_of(good)["model.onnx"])
+    both(pads, lies, small)(model)
+    data = model.SerializeToString()
+    check_device_graph(read_graph(data))
+    assert real_shapes(data, {"input": np.zeros((1, 3, 8, 8), np.float32)})["big"] == (1, 3, 16, 16)
+
+
 REASONS = {
+    **BOMB_REASONS,
     **{f"name-{index:02}": r"has a member named|both a member" for index in range(len(NAMES))},
     "symlink": "directory that edgecnn didn't write",
     "executable": "directory that edgecnn didn't write",
@@ -40,6 +58,8 @@ REASONS = {
     "missing": r"lacks the member 'report\.json'",
     "no-manifest": r"no member 'manifest\.json'",
     "reordered": "another order",
+    "crowd": "105 members",
+    "empty-file": "is empty",
     "compressed": "directory that edgecnn didn't write",
     "bomb": "directory that edgecnn didn't write",
     "prefixed": "doesn't begin as one does",
@@ -84,12 +104,25 @@ REASONS = {
     "false-digest": "model.onnx isn't what was packed",
     "missing-in-list": r"member 'report\.json' that its manifest doesn't list",
     "no-members": r"no member 'model\.onnx'",
+    "gigabytes-in-list": "has a size of 1099511627776",
+    "negative-size-in-list": "has a size of -1",
+    "twice-in-list": "two members named 'model.onnx'",
+    "too-many-in-list": "1004 members|members",
+    "huge-input": "holds more than 67108864 numbers",
+    "mean-infinite": "rescale_factor",
+    "boolean-for-a-number": r"manifest\.ir_version: a whole number was wanted",
+    "not-an-object": "breaks the rules",
+    "not-utf-8": "can't decode byte 0xff",
+    "empty": "breaks the rules",
     "external-initializer": "'stolen' in another file",
     "external-memory-address": "'stolen' in another file",
     "external-attribute": "'stolen' in another file",
     "external-sparse": "'stolen' in another file",
     "external-subgraph": "'stolen' in another file",
     "external-function": "'stolen' in another file",
+    "external-in-a-branch": "'stolen' in another file",
+    "external-sparse-attribute": "'stolen' in another file",
+    "external-list-of-tensors": "'stolen' in another file",
     "external-training": "'stolen' in another file",
     "foreign-domain": r"domain 'evil\.ops'",
     "ep-context": "EPContext",

@@ -37,7 +37,7 @@ def _quantized_pair(call: Call) -> tuple[Dims, ...]:
 
 def _reduced(call: Call, axes: tuple[int, ...], keepdims: bool) -> Dims:
     shape = call.shape()
-    gone = frozenset(call.axes(axes, len(shape)))
+    gone = {call.on(axis, len(shape)) for axis in axes}
     return tuple(1 if axis in gone else dim for axis, dim in enumerate(shape) if keepdims or axis not in gone)
 
 

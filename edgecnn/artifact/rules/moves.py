@@ -124,9 +124,9 @@ def _squeeze(call: Call) -> tuple[Dims, ...]:
     if listed is None:
         whole(shape)  # an open batch may be 1
         return (tuple(dim for dim in shape if dim != 1),)
-    axes = call.axes(listed, len(shape))
+    axes = {call.on(axis, len(shape)) for axis in listed}
     if any(shape[axis] != 1 for axis in axes):
-        raise Fault(f"takes axes {shown(axes)} away from {shown(shape)}; they must have size 1")
+        raise Fault(f"takes axes {shown(listed)} away from {shown(shape)}; they must have size 1")
     return (tuple(dim for axis, dim in enumerate(shape) if axis not in axes),)
 
 
