@@ -151,6 +151,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("run", "colors.edgecnn", "red.png", "--json"),
         ("inspect", "colors.edgecnn"),
+        ("store", "install", "colors.edgecnn", "--store", "store"),
         ("validate", "colors.edgecnn"),
         ("verify", "colors.edgecnn", "--deep"),
         ("card", "colors.edgecnn"),

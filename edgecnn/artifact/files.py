@@ -82,12 +82,18 @@ def read_small(path: Path, limit: int) -> bytes:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to disk: what was made, renamed or deleted there stays so after a power loss. Raises OSError."""
+    """Flush the names in a folder to disk: what was made, renamed or deleted there stays so after a power loss. Raises OSError.
+
+    Some network file systems can't be asked for that, and aren't.
+    """
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)
 

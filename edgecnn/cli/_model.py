@@ -94,7 +94,8 @@ def _told_to_end(begun: Start) -> Iterator[None]:
         os.kill(os.getpid(), number)
 
     try:
-        ours = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+        asking = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        ours = [number for number in asking if signal.getsignal(number) is signal.SIG_DFL]
         for number in ours:
             signal.signal(number, end)
     except ValueError:  # not the main thread, which alone gets signals

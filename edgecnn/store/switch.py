@@ -52,6 +52,7 @@ def activate(
             bundle.verify()
             spec = bundle.manifest.spec
         if state.active == version:
+            forget_deaths(place, version)
             sync_folder(place.folder)  # whoever made it so may have been killed before
             return Switched(name=place.name, version=version, before=version)
         downgrade = check_not_lower(spec, place, state, allow_downgrade=allow_downgrade)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.artifact.files import atomic_writer, write_atomic
+from edgecnn.artifact.files import atomic_writer, read_small, write_atomic
 from edgecnn.errors import OutputNotWritable
 
 
@@ -67,6 +67,31 @@ def test_a_failing_disk_leaves_the_old_file_and_one_sentence(
     monkeypatch.undo()
     assert (tmp_path / "a.bin").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_system_that_can_not_flush_folders_is_written_to_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomic(tmp_path / "a.bin", b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(("made", "says"), [("file", "more than 3 bytes"), ("folder", "it is a folder"), ("pipe", "no regular file")])
+def test_what_is_no_small_file_is_not_read(made: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    {"file": lambda: path.write_bytes(b"1234"), "folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}[made]()
+    with pytest.raises(OSError, match=says):
+        read_small(path, 3)
+
+
+def test_a_small_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "it").write_bytes(b"123")
+    assert read_small(tmp_path / "it", 3) == b"123"
+    with pytest.raises(FileNotFoundError):
+        read_small(tmp_path / "nul\0", 3)
 
 
 def test_places_that_take_no_file_are_named(tmp_path: Path) -> None:

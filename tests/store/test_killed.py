@@ -62,6 +62,7 @@ def points(calls: list[Call]) -> list[tuple[int, str]]:
     return [(at, moment) for at, call in enumerate(calls) for moment in MOMENTS if moment != "amid" or call.name == "write"]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs nothing that other threads might hold
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_killed_before_amid_and_after_every_call(scenario: Scenario, tmp_path: Path, made: Path) -> None:
     calls = calls_of(scenario, tmp_path / "recorded", made)

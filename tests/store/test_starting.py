@@ -247,11 +247,11 @@ def test_an_engine_that_crashes_three_times_is_left_by_the_fourth_start(store: P
     ],
 )
 def test_what_counts_as_a_death(fault: str, method: str, count: int, store: Path, image: Path) -> None:
-    code, _ = run(store, image, fault=fault, method=method)
+    code, err = run(store, image, fault=fault, method=method)
     assert code != 0
     if "SIGTERM" in fault:
         assert code == -signal.SIGTERM
-    assert died(store) == count
+    assert died(store) == count, err
 
 
 def test_other_failures_are_not_held_against_it(store: Path, tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
