@@ -88,8 +88,9 @@ class _Table:
         return name in self.constants or name in self.makers
 
     def _shape(self, name: str) -> tuple[Size, ...] | None:
-        tensor = self.constants.get(name)
-        return self.inferred.get(name) or (self.stated.get(name) if tensor is None else tensor.shape)
+        if name in self.inferred:
+            return self.inferred[name]
+        return self.constants[name].shape if name in self.constants else self.stated.get(name)
 
     def rows(self) -> Iterator[Layer]:
         for node in self.computing:

@@ -14,6 +14,7 @@ from edgecnn.build.simplify import simplify
 from edgecnn.build.source import open_source
 from edgecnn.device.session import open_session
 from tests.fixtures.modules import NETS
+from tests.fixtures.real_shapes import check_shapes
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -31,6 +32,7 @@ def test_export_and_simplification_keep_torchs_answers(name: str) -> None:
     assert len(simple.model) <= len(data)
     for graph in (data, simple.model):
         np.testing.assert_allclose(open_session(graph, source.spec).logits(x), expected, rtol=1e-5, atol=1e-5)
+        check_shapes(graph, x[:1])
     open_values = [value.name for value in parse(data).graph.value_info if not all(dim.dim_value for dim in value.type.tensor_type.shape.dim)]
     assert not open_values
 
@@ -42,4 +44,5 @@ def test_an_open_batch_stays_open(name: str) -> None:
     data = export_module(source)
     x = np.random.Generator(np.random.PCG64(3)).standard_normal((5, *net.input_shape), dtype=np.float32)
     np.testing.assert_allclose(open_session(data, source.spec).logits(x), source.logits(x), rtol=1e-5, atol=1e-5)
+    check_shapes(data, x)
     assert conform(data, input_shape=net.input_shape, labels=net.outputs, batch="batch") == data
