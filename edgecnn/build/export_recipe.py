@@ -94,7 +94,9 @@ def read_export_recipe(path: Path | str) -> ExportRecipe:
     try:
         table = tomllib.loads(data.decode())
         if table.get("schema", 1) != 1:
-            raise RecipeError(f"{path} has the schema {table['schema']}, this edgecnn reads 1; replay it with the edgecnn that wrote it, or a newer one.")
+            raise RecipeError(
+                f"{path} has the schema {table['schema']}, this edgecnn reads 1; replay it with the edgecnn that wrote it, or a newer one."
+            )
         return decode(ExportRecipe, table, where="recipe", unknown="refuse")
     except CodecError as error:
         raise RecipeError(f"{path}: {error.sentence.removeprefix('recipe.')}") from None

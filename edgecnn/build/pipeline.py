@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -13,19 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn import __version__
-from edgecnn.artifact.files import atomic_writer
 from edgecnn.artifact.graph import layers, read_graph
 from edgecnn.artifact.manifest import Manifest, Quantization, Report
 from edgecnn.artifact.pack import pack
 from edgecnn.artifact.records import ParityLimits, ParityReport, Scalar, Stage
 from edgecnn.artifact.spec import ModelSpec
-from edgecnn.build import chain, golden
+from edgecnn.build import auto, chain, golden
 from edgecnn.build.chain import Accuracy, Link, Made
 from edgecnn.build.export import export_module
+from edgecnn.build.export_recipe import write_export_recipe
 from edgecnn.build.images import Given, Images, Unlabelled, batches, digest, open_images
 from edgecnn.build.metadata import stamp
+from edgecnn.build.outputs import check_outputs
 from edgecnn.build.quantize import needs_calibration
 from edgecnn.build.quantize import quantize as run_quantizer
+from edgecnn.build.search import Search
+from edgecnn.build.search.progress import Status
+from edgecnn.build.search.records import Goal
 from edgecnn.build.simplify import simplify
 from edgecnn.build.source import Source, open_source
 from edgecnn.data.collection import Subset
@@ -47,7 +50,7 @@ ENOUGH_IMAGES = 300
 class Event:
     """What happens in a stage: it starts, it has done so many of so many images, it ends with its record where it changed the graph.
 
-    parity: at the end of "validate", what the graph is judged by.
+    parity: at the end of "validate", what the graph is judged by; search: how far `--quantize auto` is.
     """
 
     stage: str
@@ -56,28 +59,38 @@ class Event:
     total: int = 0
     record: Stage | None = None
     parity: ParityReport | None = None
+    search: Status | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportResult:
     """What was written. accuracy: of the source network and the artifact on validation images with labels, where those were given;
-    notes: what to know of it, a sentence each."""
+    search: what `quantize="auto"` tried; notes: what to know of it, a sentence each."""
 
     path: Path
     manifest: Manifest
     report: Report
     accuracy: Accuracy | None = None
+    search: Search | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Options:
+    """note: for the quantizing stage."""
+
     quantize: str
+    config: Mapping[str, Any]
     opset: int | None
     float_limits: ParityLimits
     decision_limits: ParityLimits
     force: bool
+    note: str | None
     tell: Callable[[Event], None] = field(repr=False)
+
+    @property
+    def quantizes(self) -> bool:
+        return self.quantize != "none"
 
     @property
     def limits(self) -> ParityLimits:
@@ -105,6 +118,11 @@ def export(
     *,
     output: Path | str,
     quantize: str = "none",
+    config: Mapping[str, Any] | None = None,
+    max_drop: float | None = None,
+    objective: str | None = None,
+    threads: int | None = None,
+    recipe: Path | str | None = None,
     calibration: Given | None = None,
     validation: Given | None = None,
     opset: int | None = None,
@@ -121,40 +139,68 @@ def export(
 
     source: an nn.Module (with its `spec`), a checkpoint of ours, package.module:callable, file.py:callable, a .pt2 or an .onnx; `described`
     is what else `build.source.open_source` takes: name, version, sequence, labels, preprocess, weights, args, input_size, output_index, ...
-    quantize: none, dynamic, fp16 or int8, which needs calibration. calibration, validation: a Collection, or a path that
-    `data.open_collection` reads; no image may be in both. batch: a number (by default the spec's, or 1), or "dynamic" to leave it open.
+    quantize: none, dynamic, fp16 or int8, which needs calibration; config: its options. calibration, validation: a Collection, or a path that
+    `data.open_collection` reads; no image may be in both. quantize="auto" finds what is fastest here on `threads` threads, by default one
+    (objective="bytes": smallest), of all that loses at most max_drop points of accuracy on the validation images, and writes the file
+    `recipe`, where one is named; without "auto" that file is read, and what it says is made again. batch: a number (by default the spec's,
+    or 1), or "dynamic" to leave it open.
     atol, rtol: what float32 answers may differ by on the golden candidates, all of which are to be decided alike; min_agreement: the least
     share of the validation images (for want of them the calibration images, else the candidates) that a quantized graph decides as the
     network does. licenses: SPDX identifiers of "model" and "data". force: pack what falls short, marked so. on_stage: told of each stage.
 
-    Raises ParityFailed where it falls short; UsageError; the errors of open_source; DataRejected, InputMissing and ImageRejected for images;
-    OutputNotWritable. Nothing is written then.
+    Raises ParityFailed where it falls short, AccuracyFailed where the images are too few to tell whether max_drop holds; UsageError, RecipeError;
+    the errors of open_source; DataRejected, InputMissing and ImageRejected for images; OutputNotWritable. Nothing is written then.
     """
-    options = _Options(
-        quantize=quantize,
-        opset=opset,
-        float_limits=_limits(atol=atol, rtol=rtol, min_agreement=1.0),
-        decision_limits=_limits(min_agreement=min_agreement),
-        force=force,
-        tell=on_stage or (lambda _: None),
+    asked = auto.resolve(
+        auto.Asked(quantize=quantize, config=config or {}, opset=opset, batch=batch, atol=atol, rtol=rtol, min_agreement=min_agreement),
+        max_drop=max_drop,
+        objective=objective,
+        threads=threads,
+        recipe=recipe,
+        has_calibration=calibration is not None,
+        has_validation=validation is not None,
     )
-    if quantize != "none" and needs_calibration(quantize) and calibration is None:
-        raise UsageError(f"{quantize} needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
-    _check_writable(Path(output), (source, *described.values()))
-    network = open_source(source, spec=spec, batch=batch, **described)
-    if quantize == "dynamic" and network.spec.batch != 1:
+    options = _options(asked, force=force, tell=on_stage or (lambda _: None))
+    if options.quantizes and asked.goal is None and needs_calibration(options.quantize) and calibration is None:
+        raise UsageError(f"{options.quantize} needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
+    check_outputs(Path(output), None if asked.goal is None else recipe, (source, *described.values(), asked.recipe and recipe))
+    network = open_source(source, spec=spec, batch=asked.batch, **described)
+    if options.quantize == "dynamic" and network.spec.batch != 1:
         raise UsageError("dynamic measures its ranges on a whole batch, so an image's answer would depend on its company; take --batch 1.")
     images = open_images(network.spec, calibration, validation)
+    auto.check_images(asked, images)
     if images.validation is not None:  # labels that don't fit are told before the work rather than after it
         evaluate(network, Subset(whole=images.validation, positions=frozenset({0})), network.spec)
     task = _Task(network=network, images=images, answers=_answers(network, images), options=options)
 
     links = [_export(task)]
     links.append(_simplify(task, links[-1]))
-    if quantize != "none":
+    told = [*network.notes, *auto.differences(asked, links[-1].model, images)]
+    found = None
+    if asked.goal is not None:
+        found = _search(task, links[-1], asked.goal)
+        told += found.notes
+        task = replace(task, options=replace(options, quantize=found.winner.quantizer, config=found.winner.config, note=auto.note(found)))
+    if task.options.quantizes:
         links.append(_quantize(task, links[-1]))
     links[-1], accuracy, notes = _validate(task, links)
-    return _pack(task, links, Path(output), licenses or {}, accuracy=accuracy, notes=(*network.notes, *notes))
+    result = _pack(task, links, Path(output), licenses or {}, accuracy=accuracy, notes=(*told, *notes))
+    if found is not None and recipe is not None:
+        write_export_recipe(recipe, auto.recipe_of(found, asked, links[0].model, links[1].model, images))
+    return replace(result, search=found)
+
+
+def _options(asked: auto.Asked, *, force: bool, tell: Callable[[Event], None]) -> _Options:
+    return _Options(
+        quantize=asked.quantize,
+        config=asked.config,
+        opset=asked.opset,
+        float_limits=_limits(atol=asked.atol, rtol=asked.rtol, min_agreement=1.0),
+        decision_limits=_limits(min_agreement=asked.min_agreement),
+        force=force,
+        note=asked.note,
+        tell=tell,
+    )
 
 
 def _limits(**bounds: float) -> ParityLimits:
@@ -162,30 +208,6 @@ def _limits(**bounds: float) -> ParityLimits:
         return ParityLimits(**bounds)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{error}.") from None
-
-
-class _Undone(Exception):
-    pass
-
-
-def _check_writable(output: Path, read: Sequence[object]) -> None:
-    """Before the work rather than after it. read: what the export reads from, where it is a file. Raises UsageError or OutputNotWritable."""
-    if any(isinstance(place, (str, Path)) and _same_file(output, place) for place in read):
-        raise UsageError(f"{output} is read by this export and would be replaced by the artifact; give it another name.")
-    if os.path.isdir(output):  # which, unlike Path's, is False for a name that is too long
-        raise UsageError(f"{output} is a folder; give the name of a file, such as {output / 'model.edgecnn'}.")
-    try:
-        with atomic_writer(output):
-            raise _Undone
-    except _Undone:
-        pass
-
-
-def _same_file(output: Path, place: str | Path) -> bool:
-    try:
-        return os.path.samefile(output, place)
-    except OSError:  # one of them isn't there, or is no path at all
-        return False
 
 
 def _answers(network: Source, images: Images) -> NDArray[np.float32]:
@@ -212,6 +234,20 @@ def _simplify(task: _Task, previous: Link) -> Link:
     return _link(task, Made(name="simplify", model=made.model, tools=made.tools, note=made.note), previous)
 
 
+def _search(task: _Task, previous: Link, goal: Goal) -> Search:
+    tell = task.options.tell
+    tell(Event(stage="search", kind="start"))
+    found = auto.find(
+        task.network,
+        previous.model,
+        task.images,
+        goal=goal,
+        tell=lambda status: tell(Event(stage="search", kind="progress", done=status.done, total=status.total, search=status)),
+    )
+    tell(Event(stage="search", kind="end"))
+    return found
+
+
 def _quantize(task: _Task, previous: Link) -> Link:
     tell, collection, name = task.options.tell, task.images.calibration, task.options.quantize
     tell(Event(stage="quantize", kind="start"))
@@ -220,9 +256,10 @@ def _quantize(task: _Task, previous: Link) -> Link:
     if collection is not None and needs_calibration(name):
         configuration |= {"calibration_images": len(collection), "calibration_sha256": digest(collection)}
         read = batches(collection, task.spec.preprocess, _progress(task, "quantize"))
-    made = run_quantizer(name, previous.model, read)
+    made = run_quantizer(name, previous.model, read, **task.options.config)
     configuration |= made.configuration
-    return _link(task, Made(name="quantize", model=made.model, configuration=configuration, tools=made.tools, note=made.note), previous)
+    note = "; ".join(filter(None, (task.options.note, made.note))) or None
+    return _link(task, Made(name="quantize", model=made.model, configuration=configuration, tools=made.tools, note=note), previous)
 
 
 def _progress(task: _Task, stage: str) -> Callable[[int, int], None]:

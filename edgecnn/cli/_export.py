@@ -22,6 +22,7 @@ from edgecnn.artifact.codec import encode
 from edgecnn.artifact.records import ParityReport
 from edgecnn.build.chain import Accuracy
 from edgecnn.build.pipeline import STAGES, Event, ExportResult, export
+from edgecnn.cli import _search
 from edgecnn.cli._interrupts import interrupted
 from edgecnn.cli._options import columns, note, put, put_json
 from edgecnn.errors import CheckFailed, EdgecnnError, GraphRejected, OutputNotWritable, SourceRejected
@@ -31,7 +32,7 @@ _HEADINGS = ("stage", "time", "nodes", "bytes", "largest difference", "agreement
 
 def run_export(source: str, *, output: Path, log: Path | None, as_json: bool, **options: Any) -> None:
     """Raises what build.pipeline.export raises, and OutputNotWritable for the log."""
-    with _logged(log), _Stages(skipped=("quantize",) if options["quantize"] == "none" else ()) as stages:
+    with _logged(log), _Stages(quantize=options["quantize"]) as stages:
         result = export(source, output=output, on_stage=stages, **options)
     for text in result.notes:
         note(f"note: {text}.")
@@ -40,14 +41,23 @@ def run_export(source: str, *, output: Path, log: Path | None, as_json: bool, **
         return
     for line in _lines(result):
         put(line)
+    if result.search is not None:
+        put("")
+        for line in _search.table(result.search.trials, result.search.goal, result.search.winner):
+            put(line)
+        put(f"{result.search.why}.")
 
 
 class _Stages:
     """Told of each event: a live table with a bar on a terminal, a line a finished stage elsewhere; both on standard error."""
 
-    def __init__(self, *, skipped: tuple[str, ...]) -> None:
+    def __init__(self, *, quantize: str) -> None:
         self._console = Console(file=sys.stderr)
-        self._rows: dict[str, list[str]] = {stage: [stage] for stage in STAGES if stage not in skipped}
+        stages = [stage for stage in STAGES if stage != "quantize" or quantize != "none"]
+        if quantize == "auto":
+            stages.insert(stages.index("quantize"), "search")
+        self._rows: dict[str, list[str]] = {stage: [stage] for stage in stages}
+        self._search = _search.SearchView(live=self._console.is_terminal)
         self._notes: list[str] = []
         self._begun = time.monotonic()
         self._bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=self._console)
@@ -66,17 +76,23 @@ class _Stages:
         if self._console.is_terminal:
             self._live.update(self._view(), refresh=True)
             self._live.stop()
+        elif kind is not None:
+            for line in self._search.so_far():
+                print(line, file=sys.stderr, flush=True)
 
     def __call__(self, event: Event) -> None:
+        refresh = False
         if event.kind == "start":
             self._begun = time.monotonic()
             self._rows[event.stage] = [event.stage, "..."]
+        elif event.search is not None:
+            refresh = self._search(event.search)
         elif event.kind == "progress":
             self._advance(event)
         else:
             self._finish(event)
         if self._console.is_terminal:
-            self._live.update(self._view())
+            self._live.update(self._view(), refresh=refresh)
 
     def _advance(self, event: Event) -> None:
         if self._task is None:
@@ -85,6 +101,7 @@ class _Stages:
 
     def _finish(self, event: Event) -> None:
         self._clear_bar()
+        self._search.done()
         record, parity = event.record, event.parity
         row = [event.stage, f"{time.monotonic() - self._begun:.1f} s"]
         if record is not None:
@@ -109,7 +126,8 @@ class _Stages:
             column.justify = "right"
         for row in self._rows.values():
             table.add_row(*(Text(cell) for cell in row))
-        return Group(table, *(Text(text, style="dim") for text in self._notes), *([self._bar] if self._task is not None else []))
+        notes = (Text(text, style="dim") for text in self._notes)
+        return Group(table, *notes, *([self._bar] if self._task is not None else []), self._search.view())
 
 
 def _named(cells: list[str]) -> Iterator[str]:
@@ -212,6 +230,8 @@ def _facts(result: ExportResult) -> dict[str, Any]:
         "validated": manifest.validated,
         "notes": list(result.notes),
     }
+    if result.search is not None:
+        facts["search"] = _search.facts(result.search)
     if result.accuracy is not None:
         facts["accuracy"] = {
             "source": {"correct": result.accuracy.source.correct, "count": result.accuracy.source.count, "interval": result.accuracy.source.interval},

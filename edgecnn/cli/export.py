@@ -14,7 +14,7 @@ from edgecnn.cli._options import json_option, require_extra
 def _quantizers() -> list[str]:
     """By their files' names, without importing any."""
     folder = Path(__file__).parent.parent / "build" / "quantize"
-    return ["none", *sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))]
+    return ["none", *sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")), "auto"]
 
 
 def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
@@ -41,6 +41,16 @@ _PATH = click.Path(path_type=Path)
 @click.argument("source")
 @click.option("-o", "--output", required=True, type=_PATH, metavar="FILE", help="The artifact to write, e.g. mine-1.0.0.edgecnn.")
 @click.option("--quantize", type=click.Choice(_quantizers()), default="none", show_default=True, help="How to make it smaller and faster, e.g. int8.")
+@click.option(
+    "--max-drop", type=float, metavar="POINTS", help="For --quantize auto: the points of accuracy that may be lost on --validation, e.g. 0.5."
+)
+@click.option(
+    "--objective", type=click.Choice(["latency", "bytes"]), help="For --quantize auto: what is to be least, e.g. bytes.  [default: latency]"
+)
+@click.option("--threads", type=int, metavar="N", help="For --quantize auto: CPU threads that latency is measured on, e.g. 4.  [default: 1]")
+@click.option(
+    "--recipe", type=_PATH, metavar="FILE", help="With --quantize auto: write what was found, e.g. out.toml. Without: make that again, byte for byte."
+)
 @click.option("--calibration", type=_PATH, metavar="DATA", help="Images to measure int8's ranges on, some hundred real ones, e.g. photos/some.")
 @click.option("--validation", type=_PATH, metavar="DATA", help="Other images to prove it with, 300 or more, e.g. photos/others or photos.tar.gz.")
 @click.option("--opset", type=int, metavar="N", help="ONNX operator set, 13 to 20, e.g. 17.  [default: 18, or an .onnx's own]")
@@ -85,7 +95,8 @@ def command(source: str, output: Path, log: Path | None, as_json: bool, **option
 
     SOURCE is a checkpoint of `edgecnn train` (.safetensors), package.module:callable or file.py:callable, a program of torch.export (.pt2), or
     an .onnx. A float32 graph must give SOURCE's answers within --atol and --rtol; a quantized one its decisions, on images that it wasn't
-    calibrated with. Otherwise the exit code is 1 and nothing is written.
+    calibrated with. Otherwise the exit code is 1 and nothing is written. With --quantize auto the quantizers and their options are tried on
+    this machine, and the fastest that keeps the accuracy is taken: it may be float32.
     """
     with require_extra("export"):
         from edgecnn.cli._export import run_export

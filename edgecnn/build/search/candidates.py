@@ -1,0 +1,47 @@
+"""The candidates of `--quantize auto`: what differs in speed or size, and what only differs in accuracy."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+
+from edgecnn.build.quantize import names
+from edgecnn.build.search.records import FLOAT32, Candidate, Value
+
+SCHEMES: Mapping[str, Sequence[Mapping[str, Value]]] = {
+    "int8": ({}, {"per_channel": False}, {"activation_type": "int8"}, {"activation_type": "int8", "per_channel": False})
+}
+"""What of a quantizer's options changes which kernels run; one that isn't named here has its defaults only."""
+
+REFINEMENTS: Mapping[str, Sequence[tuple[str, Sequence[Value]]]] = {
+    "int8": (("ranges", ("percentile", "entropy", "mse")), ("equalize", (True,)), ("correct_bias", (True,)))
+}
+"""What changes a quantizer's numbers alone: an option, and the values to try beside its default, one after the other."""
+
+LAST_RESORTS: Mapping[str, tuple[str, Value]] = {"int8": ("rounding", "adaptive")}
+"""A refinement that takes so long that it is tried only where no other was enough."""
+
+KEEPS_FLOAT = "keep_float"
+"""The option that names the layers which stay in float32."""
+
+
+def schemes(*, batch: int | None) -> tuple[Candidate, ...]:
+    """float32, then each quantizer in each way that may differ in speed or size; dynamic ranges span a batch, so they want a batch of 1."""
+    found = [name for name in names() if name != "dynamic" or batch == 1]
+    return (FLOAT32, *(Candidate(quantizer=name, config=config) for name in found for config in SCHEMES.get(name, ({},))))
+
+
+def refinements(quantizer: str) -> tuple[tuple[str, Sequence[Value]], ...]:
+    """Those of REFINEMENTS that the quantizer takes."""
+    return tuple((option, values) for option, values in REFINEMENTS.get(quantizer, ()) if takes(quantizer, option))
+
+
+def last_resort(quantizer: str) -> tuple[str, Value] | None:
+    found = LAST_RESORTS.get(quantizer)
+    return found if found and takes(quantizer, found[0]) else None
+
+
+def takes(quantizer: str, option: str) -> bool:
+    """Whether a quantizer has an option."""
+    return option in inspect.signature(importlib.import_module(f"edgecnn.build.quantize.{quantizer}").quantize).parameters
