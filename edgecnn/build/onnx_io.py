@@ -1,8 +1,10 @@
 """Read an .onnx as one whole: external data is inlined, and never read from outside the file's own folder.
 
-onnx had a run of vulnerabilities there (CVE-2022-25882, CVE-2024-27318, CVE-2026-27489, -34445, -34446, -34447): so locations are relative, without
-"..", walked folder by folder without following symbolic links; the file is a regular one with a single name; offset and length are
-plain decimals that agree with the tensor's shape and the file's size, before anything is read.
+onnx had a run of vulnerabilities there: ".." (CVE-2022-25882), also behind a folder (CVE-2024-27318), links in the middle of a path
+(CVE-2026-27489) and at its end (-34447), hard links (-34446), keys and lengths that are taken as they come (-34445). So locations are relative,
+without "..", walked folder by folder without following symbolic links; the file is a regular one with a single name, judged through the very
+descriptor that it is read from; offset and length are plain decimals that agree with the tensor's shape and the file's size, before anything is
+read; other keys mean nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +30,7 @@ def load_onnx(path: Path | str) -> bytes:
     Raises InputMissing, or GraphRejected for what is no ONNX graph, breaks its rules, or has external data that is not safely within the folder.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise GraphRejected(f"{path} has 2 GiB or more, which one ONNX file can't have.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputMissing(f"{path} can't be read ({error.strerror}); give the path of an .onnx file.") from None
+    data = _whole_file(path)
     model = parse(data, name=str(path))
     external = [tensor for tensor in all_tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data]
     total = len(data)
@@ -47,6 +44,22 @@ def load_onnx(path: Path | str) -> bytes:
     del model.training_info[:]
     check(model, name=str(path))
     return data if whole else serialize(model)
+
+
+def _whole_file(path: Path) -> bytes:
+    """Not of a pipe or a device, which may never end."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(file, "rb") as stream:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode):
+                raise GraphRejected(f"{path} is no regular file, an .onnx file was wanted.")
+            data = b"" if found.st_size > MAX_BYTES else stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputMissing(f"{path} can't be read ({error.strerror}); give the path of an .onnx file.") from None
+    if max(found.st_size, len(data)) > MAX_BYTES:
+        raise GraphRejected(f"{path} has 2 GiB or more, which one ONNX file can't have.")
+    return data
 
 
 def parse(data: bytes, *, name: str = "the graph") -> onnx.ModelProto:
@@ -147,13 +160,15 @@ def _inline(tensor: onnx.TensorProto, path: Path) -> None:
     if length != wanted:
         raise GraphRejected(f"{path}: tensor {tensor.name!r} has external data of {length} bytes, its shape {list(tensor.dims)} needs {wanted}.")
     location = entries.get("location", "")
-    with _open_inside(path, location, tensor) as file:
-        size = os.fstat(file).st_size
+    with _open_inside(path, location, tensor) as (file, size):
         if offset + wanted > size:
             raise GraphRejected(f"{path}: tensor {tensor.name!r} wants bytes up to {offset + wanted} of {location!r}, which has {size}.")
         with os.fdopen(file, "rb", closefd=False) as stream:
             stream.seek(offset)
-            tensor.raw_data = stream.read(wanted)
+            data = stream.read(wanted)
+        if len(data) != wanted:
+            raise GraphRejected(f"{path}: {location!r} became shorter while it was read; try again when nothing writes to it.")
+        tensor.raw_data = data
     tensor.ClearField("data_location")
     del tensor.external_data[:]
 
@@ -165,8 +180,8 @@ def _number(text: str, key: str, tensor: onnx.TensorProto, path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _open_inside(path: Path, location: str, tensor: onnx.TensorProto) -> Iterator[int]:
-    """A read-only descriptor of the regular file `location` below `path`'s folder; closed at the end."""
+def _open_inside(path: Path, location: str, tensor: onnx.TensorProto) -> Iterator[tuple[int, int]]:
+    """(a read-only descriptor of the regular file `location` below `path`'s folder, its size); closed at the end."""
     parts = location.split("/")
     if "\\" in location or "\0" in location or ":" in location or any(part in ("", ".", "..") for part in parts):
         raise GraphRejected(f"{path}: tensor {tensor.name!r} asks for {location[:150]!r}; a plain path below the file's folder was wanted.")
@@ -182,7 +197,7 @@ def _open_inside(path: Path, location: str, tensor: onnx.TensorProto) -> Iterato
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             raise GraphRejected(f"{path}: its external data {location!r} is no plain file of its own (a link or a device); put a copy there.")
-        yield file
+        yield file, found.st_size
     except FileNotFoundError:
         raise InputMissing(f"{path} has external data in {location!r}, which isn't beside it; put it there.") from None
     except OSError as error:  # ELOOP and ENOTDIR are what O_NOFOLLOW gives for a symbolic link

@@ -144,6 +144,88 @@ def test_a_key_given_twice_is_refused(external: Callable[..., Path]) -> None:
         load_onnx(path)
 
 
+def secret_beside(folder: Path) -> Path:
+    """What a file outside the model's folder holds; it would do as the weight's data."""
+    secret = folder.parent / "secret"
+    secret.write_bytes(b"s" * 448)
+    return secret
+
+
+def linked_folder(folder: Path) -> None:
+    secret_beside(folder).rename(folder.parent / "weights.bin")
+    (folder / "linked").symlink_to(folder.parent)
+
+
+ONNX_VULNERABILITIES: dict[str, tuple[Callable[[Path], object], dict[str, str], str]] = {
+    "CVE-2022-25882": (secret_beside, {"location": "../secret"}, "a plain path below"),
+    "CVE-2024-27318": (lambda folder: (secret_beside(folder), (folder / "deep").mkdir()), {"location": "deep/../../secret"}, "a plain path below"),
+    "CVE-2026-27489": (linked_folder, {"location": "linked/weights.bin"}, "can't be opened"),
+    "CVE-2026-34445, a length": (lambda folder: None, {"length": "9" * 18}, "its shape .* needs 432"),
+    "CVE-2026-34445, an offset": (lambda folder: None, {"offset": "9" * 18}, "which has 448"),
+    "CVE-2026-34445, below nothing": (lambda folder: None, {"offset": "-1", "length": "-1"}, "no plain number"),
+    "CVE-2026-34446": (lambda folder: os.link(secret_beside(folder), folder / "hard"), {"location": "hard"}, "no plain file of its own"),
+    "CVE-2026-34447": (lambda folder: (folder / "soft").symlink_to(secret_beside(folder)), {"location": "soft"}, "can't be opened"),
+}
+
+
+@pytest.mark.parametrize("name", ONNX_VULNERABILITIES)
+def test_what_onnx_was_vulnerable_to_reads_nothing(external: Callable[..., Path], name: str) -> None:
+    prepare, entries, message = ONNX_VULNERABILITIES[name]
+    path = external(**entries)
+    prepare(path.parent)
+    with pytest.raises(GraphRejected, match=message):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize("key", ["__class__", "__dict__", "basepath", "_open", "tensor", "path"])
+def test_keys_that_mean_nothing_change_nothing(external: Callable[..., Path], key: str) -> None:
+    """CVE-2026-34445: onnx set an attribute for each key that a model has."""
+    plain = load_onnx(external())
+    assert load_onnx(external(**{key: "/etc"})) == plain
+
+
+def test_a_file_that_takes_the_place_of_another_while_it_is_read_is_not_mixed_in(
+    external: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the check and the read a link appears under the name: what was checked is what is read."""
+    path = external()
+    plain, checked = load_onnx(path), os.fstat
+
+    def swap(file: int) -> os.stat_result:
+        found = checked(file)
+        weights = path.parent / "weights.bin"
+        if not weights.is_symlink() and found.st_size == 448:
+            weights.rename(path.parent / "aside.bin")
+            weights.symlink_to(secret_beside(path.parent))
+        return found
+
+    monkeypatch.setattr("edgecnn.build.onnx_io.os.fstat", swap)
+    assert load_onnx(path) == plain
+    assert (path.parent / "weights.bin").is_symlink()
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(external: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, checked = external(), os.fstat
+
+    def shrink(file: int) -> os.stat_result:
+        found = checked(file)
+        if found.st_size == 448:
+            os.truncate(path.parent / "weights.bin", 100)
+        return found
+
+    monkeypatch.setattr("edgecnn.build.onnx_io.os.fstat", shrink)
+    with pytest.raises(GraphRejected, match="became shorter while it was read"):
+        load_onnx(path)
+
+
+def test_what_is_no_regular_file_is_refused_without_waiting_for_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    (tmp_path / "endless.onnx").symlink_to("/dev/zero")
+    for name in ("pipe.onnx", "endless.onnx"):
+        with pytest.raises(GraphRejected, match="no regular file"):
+            load_onnx(tmp_path / name)
+
+
 def test_missing_external_data_names_the_file(external: Callable[..., Path]) -> None:
     path = external()
     (path.parent / "weights.bin").unlink()
