@@ -49,6 +49,7 @@ class Lab:
         self.notes: list[str] = []
         self._graphs = {FLOAT32.name: task.model}
         self._trials = {FLOAT32.name: Trial(candidate=FLOAT32, bytes=len(task.model))}
+        self._doing = ("", 0, 1)
         self._seen = {hashlib.sha256(task.model).digest()}
 
     @property
@@ -151,16 +152,17 @@ class Lab:
             found = self.jury.judge([self.graph(candidate) for candidate in new], told)
         for candidate, judged in zip(new, found, strict=True):
             self._put(candidate.name, judged=judged)
-        self.tell("weighing what was judged", 1, 1)
 
     def _put(self, name: str, **found: Any) -> None:
         self._trials[name] = replace(self._trials[name], **found)
+        self.tell(*self._doing)
 
     def _teller(self, doing: str) -> Callable[[int, int], None]:
         return lambda done, total: self.tell(doing, done, total)
 
     def tell(self, doing: str, done: int, total: int) -> None:
         """What is being done, and how much of it is."""
+        self._doing = (doing, done, total)
         self.task.tell(
             Status(goal=self.task.goal, doing=doing, done=done, total=total, seconds_left=self.plan.seconds_left, trials=self.trials),
         )
