@@ -13,8 +13,7 @@ from edgecnn.cli import main
 from edgecnn.cli._model import is_path
 from edgecnn.errors import InputMissing
 from tests.fixtures.artifacts import encode, solid
-from tests.store.stores import sample, tried_here, unflushed
-from tests.store.test_killed import tiny_artifact_of
+from tests.store.stores import runnable, sample, tried_here, unflushed
 
 Ran = Callable[..., tuple[int, str, str]]
 
@@ -45,7 +44,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> list[Path]:
-    return [tiny_artifact_of(tmp_path, version) for version in ("1.0.0", "2.0.0")]
+    return [runnable(tmp_path, version) for version in ("1.0.0", "2.0.0")]
 
 
 def test_the_life_of_a_model(ran: Ran, artifacts: list[Path], tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ from unittest.mock import patch
 
 from edgecnn import store as stores
 from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.artifact.unpacked import open_unpacked
 from edgecnn.errors import StoreError
 from edgecnn.store.places import Place
 from edgecnn.store.state import read_state
 from tests.artifact.samples import pack_sample, spec
+from tests.fixtures.artifacts import tiny_artifact
+from tests.store.calls import Call, recorded
 
 NAME = "tiny"
 
@@ -28,6 +31,12 @@ def sample(folder: Path, version: str, *, sequence: int = 0, name: str = NAME, s
     if signed:
         Path(f"{path}.sig").write_bytes(b"a signature of " + version.encode())
     return path
+
+
+def runnable(folder: Path, version: str) -> Path:
+    """An artifact whose golden answers are its own, so that it passes a real trial."""
+    described = make_spec(name=NAME, version=version, labels=("cat", "dog", "plane"), preprocess=Preprocess(size=(8, 8)))
+    return tiny_artifact(folder / f"{version}.edgecnn", spec=described)
 
 
 @contextlib.contextmanager
@@ -130,6 +139,14 @@ SCENARIOS = (
     Scenario(name="remove", prepare=_two, act=lambda store, _: stores.remove(f"{NAME}@1.0.0", store=store), before="2.0.0", after="2.0.0"),
 )
 INSTALLS = SCENARIOS[:3]
+
+
+def calls_of(scenario: Scenario, store: Path, made: Path) -> list[Call]:
+    with tried_here(), unflushed():
+        scenario.prepare(store, made)
+        with recorded(store) as calls:
+            scenario.act(store, made)
+    return calls
 
 
 def check_works(store: Path, made: Path, scenario: Scenario, *, done: bool = False) -> None:

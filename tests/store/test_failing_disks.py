@@ -14,8 +14,7 @@ import pytest
 from edgecnn.errors import MissingHere, OutputNotWritable
 from edgecnn.store import install
 from tests.store.calls import Call, watched
-from tests.store.stores import SCENARIOS, Scenario, active, check_works, contents, tried_here, unflushed
-from tests.store.test_killed import calls_of
+from tests.store.stores import SCENARIOS, Scenario, active, calls_of, check_works, contents, tried_here, unflushed
 
 NEVER_FULL = ("unlink", "rmdir", "fsync", "chmod")
 """What a full disk doesn't keep from being done; an fsync may well say so, of what was written before."""

@@ -20,8 +20,7 @@ from edgecnn.store.lock import locked
 from tests.artifact.samples import pack_sample, spec
 from tests.fixtures.artifacts import npy, tiny_artifact
 from tests.fixtures.repack import repacked
-from tests.store.stores import active, contents, expected_files, files, sample, tried_here, unflushed
-from tests.store.test_killed import tiny_artifact_of
+from tests.store.stores import active, contents, expected_files, files, runnable, sample, tried_here, unflushed
 
 
 @pytest.fixture(autouse=True)
@@ -177,8 +176,8 @@ def real_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_model_whose_answers_fall_short_never_becomes_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real_trial(monkeypatch)
-    good = tiny_artifact_of(tmp_path, "1.0.0")
-    with open_bundle(tiny_artifact_of(tmp_path, "2.0.0")) as bundle:
+    good = runnable(tmp_path, "1.0.0")
+    with open_bundle(runnable(tmp_path, "2.0.0")) as bundle:
         outputs = read_golden(bundle).outputs + 1
     bad = repacked(tmp_path / "2.0.0.edgecnn", {"golden/outputs.npy": npy(np.asarray(outputs, dtype=np.float32))})
     store = tmp_path / "store"
@@ -221,7 +220,7 @@ def test_a_signature_is_kept_and_checked_at_each_start(tmp_path: Path) -> None:
     from edgecnn.sign.write import sign_file
 
     key, pub = keys(tmp_path)
-    artifact = tiny_artifact_of(tmp_path, "1.0.0")
+    artifact = runnable(tmp_path, "1.0.0")
     store = tmp_path / "store"
     with pytest.raises(SignatureRejected, match="no signature"):
         install(artifact, store=store, trust_key=pub)
@@ -245,7 +244,7 @@ def test_a_signature_is_kept_and_checked_at_each_start(tmp_path: Path) -> None:
 
 
 def test_a_running_session_keeps_its_model(tmp_path: Path) -> None:
-    first, second = tiny_artifact_of(tmp_path, "1.0.0"), tiny_artifact_of(tmp_path, "2.0.0")
+    first, second = runnable(tmp_path, "1.0.0"), runnable(tmp_path, "2.0.0")
     store = tmp_path / "store"
     install(first, store=store)
     model = stores.load("tiny", store=store, threads=1)

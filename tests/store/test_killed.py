@@ -17,18 +17,8 @@ import pytest
 
 from edgecnn.errors import StoreError
 from edgecnn.store import locate
-from tests.fixtures.artifacts import tiny_artifact
-from tests.store.calls import Call, recorded, watched
-from tests.store.stores import INSTALLS, NAME, SCENARIOS, Scenario, check_works, contents, files, tried_here, unflushed
-
-
-def calls_of(scenario: Scenario, store: Path, made: Path) -> list[Call]:
-    with tried_here(), unflushed():
-        scenario.prepare(store, made)
-        with recorded(store) as calls:
-            scenario.act(store, made)
-    return calls
-
+from tests.store.calls import Call, watched
+from tests.store.stores import INSTALLS, NAME, SCENARIOS, Scenario, calls_of, check_works, contents, files, runnable, tried_here, unflushed
 
 MOMENTS = ("before", "amid", "after")
 
@@ -88,7 +78,7 @@ def test_there_are_more_than_two_hundred_such_points_in_an_install(tmp_path: Pat
 
 def test_the_command_killed_at_any_moment(tmp_path: Path, campaign: Callable[..., int]) -> None:
     """The real one, with the trial's child, from its start to its end."""
-    old, new = (tiny_artifact_of(tmp_path, version) for version in ("1.0.0", "2.0.0"))
+    old, new = (runnable(tmp_path, version) for version in ("1.0.0", "2.0.0"))
     command = [sys.executable, "-m", "edgecnn", "store", "install"]
     store = tmp_path / "store"
     start = time.monotonic()
@@ -112,13 +102,6 @@ def test_the_command_killed_at_any_moment(tmp_path: Path, campaign: Callable[...
         assert not [name for name in files(place) if "incoming" in name or ".part" in name]
         shutil.rmtree(place)
     assert outcomes <= {"1.0.0", "2.0.0"}
-
-
-def tiny_artifact_of(folder: Path, version: str) -> Path:
-    from edgecnn.artifact.spec import Preprocess, make_spec
-
-    spec = make_spec(name=NAME, version=version, labels=("cat", "dog", "plane"), preprocess=Preprocess(size=(8, 8)))
-    return tiny_artifact(folder / f"{version}.edgecnn", spec=spec)
 
 
 def test_nothing_is_found_where_nothing_was_installed(tmp_path: Path) -> None:

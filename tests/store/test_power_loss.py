@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from edgecnn import store as stores
 from edgecnn.artifact.bundle import open_bundle
-from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.device.golden import read_golden
 from edgecnn.device.model import model_from
-from tests.fixtures.artifacts import tiny_artifact
+from edgecnn.errors import EdgecnnError
 from tests.store.calls import Call, recorded
 from tests.store.disks import Disk
-from tests.store.stores import INSTALLS, SCENARIOS, Scenario, active, check_works, contents, tried_here, unflushed
+from tests.store.stores import INSTALLS, SCENARIOS, Scenario, active, check_works, contents, runnable, tried_here, unflushed
 
 
 def prepared(scenario: Scenario, folder: Path, made: Path) -> tuple[Disk, list[Call]]:
@@ -58,45 +54,39 @@ def test_cut_at_every_call(scenario: Scenario, tmp_path: Path, made: Path, campa
     assert contents(tmp_path / "replayed") == contents(tmp_path / "disk")
 
 
-def wrong(scenario: Scenario, tmp_path: Path, made: Path) -> int:
-    """How many cuts with nothing kept but what was flushed leave another version active than they may, or none that is whole."""
-    disk, calls = prepared(scenario, tmp_path / "disk", made)
-    bad = 0
-    for at, call in enumerate(calls, start=1):
-        disk.do(call)
-        disk.lost()(tmp_path / str(at))
+def test_an_install_without_any_one_of_its_flushes_would_be_found_out(tmp_path: Path, made: Path) -> None:
+    """So that the test above can fail; and none of them is idle."""
+    scenario = INSTALLS[2]
+    (tmp_path / "disk").mkdir()
+    with tried_here(), unflushed():
+        scenario.prepare(tmp_path / "disk" / "store", made)
+        shutil.copytree(tmp_path / "disk", tmp_path / "before")
+        with recorded(tmp_path / "disk") as calls:
+            scenario.act(tmp_path / "disk" / "store", made)
+
+    def goes_wrong(done: list[Call]) -> bool:
+        """At the end, or just before the last call, where both versions will do."""
+        disk = Disk(tmp_path / "before")
+        for at, call in enumerate(done):
+            last = at == len(done) - 1
+            if last and any(not holds(disk.some(seed), {scenario.before, scenario.after}) for seed in range(30)):
+                return True
+            disk.do(call)
+        return not holds(disk.lost(), {scenario.after})
+
+    def holds(write: Callable[[Path], None], allowed: set[str | None]) -> bool:
+        shutil.rmtree(tmp_path / "cut", ignore_errors=True)
+        write(tmp_path / "cut")
         try:
-            good = active(tmp_path / str(at) / "store") in ({scenario.after} if at == len(calls) else {scenario.before, scenario.after})
-        except Exception:
-            good = False
-        bad += not good
-    return bad
+            return active(tmp_path / "cut" / "store") in allowed
+        except EdgecnnError:
+            return False
 
-
-class OnlyFolders:
-    """`os` as it is for somebody who flushes folders only."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-    def fsync(self, fd: int) -> None:
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            os.fsync(fd)
-
-
-@pytest.mark.parametrize("forgotten", ["files", "folders"])
-def test_an_install_that_forgot_to_flush_would_be_found_out(forgotten: str, tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the tests above can fail."""
-    update = SCENARIOS[1]
-    (tmp_path / "right").mkdir()
-    assert wrong(update, tmp_path / "right", made) == 0
-    if forgotten == "folders":
-        for module in ("edgecnn.artifact.files", "edgecnn.store.installing"):
-            monkeypatch.setattr(f"{module}.sync_folder", lambda _: None)
-    else:
-        monkeypatch.setattr("edgecnn.artifact.files.os", OnlyFolders())
-    (tmp_path / "wrong").mkdir()
-    assert wrong(update, tmp_path / "wrong", made) > 0
+    flushes = [at for at, call in enumerate(calls) if call.name == "fsync"]
+    assert len(flushes) >= 10
+    assert not goes_wrong(calls)
+    for at in flushes:
+        assert goes_wrong(calls[:at] + calls[at + 1 :]), f"nothing was lost without {calls[at]}"
 
 
 class Killed(BaseException):
@@ -127,11 +117,7 @@ def test_what_a_killed_process_did_not_flush_is_flushed_by_the_one_that_relies_o
 def test_what_is_there_after_a_cut_really_runs(tmp_path: Path, made: Path) -> None:
     """A whole model, and the engine: at the cuts around which the version changes."""
 
-    def artifact(version: str) -> Path:
-        spec = make_spec(name="tiny", version=version, labels=("cat", "dog", "plane"), preprocess=Preprocess(size=(8, 8)))
-        return tiny_artifact(tmp_path / f"{version}.edgecnn", spec=spec)
-
-    old, new = artifact("1.0.0"), artifact("2.0.0")
+    old, new = runnable(tmp_path, "1.0.0"), runnable(tmp_path, "2.0.0")
     (tmp_path / "disk").mkdir()
     with unflushed():
         stores.install(old, store=tmp_path / "disk")

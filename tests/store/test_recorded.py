@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.calls import Call, recorded
-from tests.store.stores import tried_here
-from tests.store.test_killed import tiny_artifact_of
+from tests.store.stores import runnable, tried_here
 
 _LINE = re.compile(r"\d+ +(\w+)\((.*)\) += (-?\d+)")
 _FD = re.compile(r"\A(?:AT_FDCWD|\d+)<([^>]*)>")
@@ -58,7 +57,7 @@ def names(calls: list[Call]) -> list[tuple[str, ...]]:
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace isn't installed")
 def test_the_record_of_an_install_is_complete(tmp_path: Path) -> None:
     """The real command, its trial's child included, against what is recorded of the same installs in this process: a first one, an update."""
-    artifacts = [tiny_artifact_of(tmp_path, version) for version in ("1.0.0", "2.0.0")]
+    artifacts = [runnable(tmp_path, version) for version in ("1.0.0", "2.0.0")]
     Path(f"{artifacts[1]}.sig").write_bytes(b"a signature")
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()

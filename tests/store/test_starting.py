@@ -21,15 +21,14 @@ from edgecnn.store.starts import deaths
 from edgecnn.store.state import read_state
 from tests.fixtures.artifacts import encode, solid
 from tests.store.calls import Call, watched
-from tests.store.stores import contents, files, tried_here, unflushed
-from tests.store.test_killed import tiny_artifact_of
+from tests.store.stores import contents, files, runnable, tried_here, unflushed
 
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """1.0.0, 2.0.0 and 3.0.0, which really run."""
     folder = tmp_path_factory.mktemp("artifacts")
-    return [tiny_artifact_of(folder, f"{number}.0.0") for number in (1, 2, 3)]
+    return [runnable(folder, f"{number}.0.0") for number in (1, 2, 3)]
 
 
 @pytest.fixture
