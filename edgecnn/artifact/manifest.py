@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import edgecnn
 from edgecnn.artifact.codec import CodecError, brief, canonical_json, decode, strict_json
+from edgecnn.artifact.licenses import license_fault
 from edgecnn.artifact.records import Layer, ParityLimits, ParityReport, Stage
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.artifact.ziplayout import MANIFEST, MAX_FILE_BYTES, MAX_MANIFEST_BYTES, MODEL, REPORT, name_fault
@@ -64,7 +65,7 @@ class DeviceLimits:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """manifest.json. members: all files but the manifest itself, in the order in which they lie; parity: the packed graph against the
-    network that it was made from; forced: packed without a passed parity; licenses: SPDX identifiers of "model" and "data".
+    network that it was made from; forced: packed without a passed parity; licenses: SPDX expressions for "model" and "data".
     """
 
     format_version: int = FORMAT_VERSION
@@ -91,6 +92,9 @@ class Manifest:
         fault = name_fault((MANIFEST, *(member.name for member in self.members)))
         if fault:
             raise ValueError(f"members {fault}")
+        faults = [fault for text in self.licenses.values() if (fault := license_fault(text))]
+        if faults:
+            raise ValueError(f"licenses: {faults[0]}")
         self._check_sizes()
 
     def _check_sizes(self) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgecnn import __version__
 from edgecnn.artifact.graph import layers, read_graph
+from edgecnn.artifact.licenses import check_licenses
 from edgecnn.artifact.manifest import Manifest, Quantization, Report
 from edgecnn.artifact.pack import pack
 from edgecnn.artifact.records import ParityLimits, ParityReport, Scalar, Stage
@@ -146,7 +147,7 @@ def export(
     or 1), or "dynamic" to leave it open.
     atol, rtol: what float32 answers may differ by on the golden candidates, all of which are to be decided alike; min_agreement: the least
     share of the validation images (for want of them the calibration images, else the candidates) that a quantized graph decides as the
-    network does. licenses: SPDX identifiers of "model" and "data". force: pack what falls short, marked so. on_stage: told of each stage.
+    network does. licenses: SPDX expressions for "model" and "data". force: pack what falls short, marked so. on_stage: told of each stage.
 
     Raises ParityFailed where it falls short, AccuracyFailed where the images are too few to tell whether max_drop holds; UsageError, RecipeError;
     the errors of open_source; DataRejected, InputMissing and ImageRejected for images; OutputNotWritable. Nothing is written then.
@@ -165,6 +166,7 @@ def export(
         raise UsageError(f"{options.quantize} needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
     check_outputs(Path(output), None if asked.goal is None else recipe, (source, *described.values(), asked.recipe and recipe))
     network = open_source(source, spec=spec, batch=asked.batch, **described)
+    check_licenses({**network.licenses, **(licenses or {})})
     if options.quantize == "dynamic" and network.spec.batch != 1:
         raise UsageError("dynamic measures its ranges on a whole batch, so an image's answer would depend on its company; take --batch 1.")
     images = open_images(network.spec, calibration, validation)

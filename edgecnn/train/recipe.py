@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecnn.artifact.codec import CodecError, canonical_json, decode, encode
+from edgecnn.artifact.licenses import license_fault
 from edgecnn.artifact.records import Scalar
 from edgecnn.artifact.spec import Preprocess, Task
 from edgecnn.errors import InputMissing, RecipeError
@@ -75,6 +76,7 @@ class Data:
     def __post_init__(self) -> None:
         _require((self.validation is None) != (self.held_out is None), "give either validation or held_out")
         _require(self.held_out is None or self.held_out > 0, "held_out must be positive")
+        _check_license(self.license)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +166,9 @@ class Recipe:
     schedule: Schedule
     numerics: Numerics = field(default_factory=Numerics)
 
+    def __post_init__(self) -> None:
+        _check_license(self.license)
+
     @property
     def sha256(self) -> str:
         """Of the recipe's meaning: spelling, order of keys and the places where the images lie don't count."""
@@ -172,6 +177,11 @@ class Recipe:
             for key in ("path", "files"):
                 table["data"].get(name, {}).pop(key, None)
         return hashlib.sha256(canonical_json(table)).hexdigest()
+
+
+def _check_license(text: str | None) -> None:
+    fault = license_fault(text) if text is not None else None
+    _require(fault is None, f"license {fault}")
 
 
 def load_recipe(path: Path | str, *, overrides: Mapping[str, str] | None = None) -> Recipe:

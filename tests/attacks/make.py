@@ -274,6 +274,7 @@ MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "fewer-labels": _manifest(lambda document: document["spec"].update(labels=["cat"])),
     "more-labels": _manifest(lambda document: document["spec"]["labels"].append("fish")),
     "escape-sequence": _manifest(lambda document: document["tools"].update(onnx="\x1b]0;owned\x07")),
+    "no-licence": _manifest(lambda document: document.update(licenses={"model": "free as in beer"})),
     "newer-format": _manifest(lambda document: document.update(format_version=2)),
     "newer-runtime": _manifest(lambda document: document.update(min_runtime_version="999.0.0")),
     "false-member-size": _manifest(lambda document: document["members"][0].update(size=1)),

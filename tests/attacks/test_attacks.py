@@ -98,6 +98,7 @@ REASONS = {
     "fewer-labels": "1 labels don't match",
     "more-labels": "4 labels don't match",
     "escape-sequence": "can't be printed",
+    "no-licence": "'free as in beer' is no SPDX licence",
     "newer-format": "format 2, .* upgrade edgecnn",
     "newer-runtime": r"edgecnn 999\.0\.0 or newer, .* upgrade edgecnn",
     "false-member-size": "bytes as 'model.onnx', its manifest says 1",

@@ -46,6 +46,8 @@ EXPORT = [
     ("--output-index", "-1", 2, "Output -1 was asked for"),
     ("--license", "MIT", 2, "'MIT' is no KEY=VALUE"),
     ("--license", "=MIT", 2, "'=MIT' is no KEY=VALUE"),
+    ("--license", "model=Apache 2.0", 2, "the model's licence 'Apache 2.0' is no SPDX licence, such as Apache-2.0"),
+    ("--license", "weights=MIT", 2, "write model=MIT or data=MIT"),
     ("--arg", "width=4", 2, "Weights and arguments belong to"),
     ("--weights", "w.safetensors", 2, "Weights and arguments belong to"),
     ("--calibration", "gone", 3, "gone doesn't exist"),
