@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import tracemalloc
 from pathlib import Path
@@ -11,7 +12,9 @@ import onnx
 import pytest
 
 from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.codec import canonical_json
 from edgecnn.artifact.graph import check_device_graph, read_graph
+from edgecnn.artifact.pack import canonical_zip
 from edgecnn.errors import ArtifactRejected, GraphRejected, ManifestRejected
 from tests.artifact.samples import pack_sample
 from tests.attacks.bombs import REASONS as BOMB_REASONS
@@ -46,6 +49,20 @@ def test_what_the_bombs_are_built_with_is_harmless_when_small(good: bytes) -> No
     data = model.SerializeToString()
     check_device_graph(read_graph(data))
     assert real_shapes(data, {"input": np.zeros((1, 3, 8, 8), np.float32)})["big"] == (1, 3, 16, 16)
+
+
+def test_what_a_newer_writer_may_add_is_ignored(tmp_path: Path, good: bytes) -> None:
+    """Fields that this version doesn't know, at every depth of the manifest and the report, don't make an artifact hostile."""
+    members = members_of(good)
+    manifest, report = (json.loads(members[name]) for name in ("manifest.json", "report.json"))
+    for table in (manifest, manifest["spec"], manifest["spec"]["preprocess"], manifest["limits"], report, report["stages"][0], report["layers"][0]):
+        table["made_with_love"] = {"since": [2027, None, "x"]}
+    members |= {"manifest.json": canonical_json(manifest), "report.json": canonical_json(report)}
+    (tmp_path / "m.edgecnn").write_bytes(b"".join(canonical_zip(listed(members))))
+    with open_bundle(tmp_path / "m.edgecnn") as bundle:
+        bundle.verify()
+        assert bundle.manifest.spec.labels == ("cat", "dog", "plane")
+        assert bundle.report().stages[0].name == "export"
 
 
 REASONS = {
