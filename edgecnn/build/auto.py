@@ -16,7 +16,7 @@ from edgecnn.build.conform import MAX_OPSET, MIN_OPSET
 from edgecnn.build.export_recipe import ExportRecipe, Limits, Wanted, check_calibration, image_set, read_export_recipe
 from edgecnn.build.images import Images, batches
 from edgecnn.build.onnx_io import parse
-from edgecnn.build.search import Search, search
+from edgecnn.build.search import Search, demand_enough, search
 from edgecnn.build.search.lab import Task
 from edgecnn.build.search.progress import Tell
 from edgecnn.build.search.records import Goal
@@ -61,7 +61,9 @@ def resolve(
         _check_search(asked, max_drop, has_calibration, has_validation)
         assert max_drop is not None
         wanted: Any = objective or "latency"  # Goal refuses others
-        goal = Goal(max_drop=max_drop, min_agreement=asked.min_agreement, objective=wanted, threads=allowed_threads(threads or 1))
+        goal = Goal(
+            max_drop=max_drop, min_agreement=asked.min_agreement, objective=wanted, threads=allowed_threads(1 if threads is None else threads)
+        )
         return replace(asked, goal=goal)
     for given, option in ((max_drop, "--max-drop"), (objective, "--objective"), (threads, "--threads")):
         if given is not None:
@@ -148,7 +150,9 @@ def recipe_of(found: Search, asked: Asked, exported: bytes, float32: bytes, imag
 
 
 def check_images(asked: Asked, images: Images) -> None:
-    """Raises DataRejected where a recipe's ranges were measured on other images."""
+    """Raises DataRejected where a recipe's ranges were measured on other images, AccuracyFailed where they are too few for a goal."""
+    if asked.goal is not None and images.validation is not None:
+        demand_enough(len(images.validation), asked.goal)
     if asked.recipe is not None:
         check_calibration(asked.recipe, images.calibration)
 

@@ -25,7 +25,7 @@ from edgecnn.build.pipeline import STAGES, Event, ExportResult, export
 from edgecnn.cli import _search
 from edgecnn.cli._interrupts import interrupted
 from edgecnn.cli._options import columns, note, put, put_json
-from edgecnn.errors import CheckFailed, EdgecnnError, GraphRejected, OutputNotWritable, SourceRejected
+from edgecnn.errors import EdgecnnError, GraphRejected, OutputNotWritable, ParityFailed, SourceRejected
 
 _HEADINGS = ("stage", "time", "nodes", "bytes", "largest difference", "agreement")
 
@@ -186,7 +186,7 @@ def _logged(path: Path | None) -> Iterator[None]:
 
 
 def _worth_reading(error: Exception, path: Path) -> bool:
-    about_the_graph = isinstance(error, (CheckFailed, SourceRejected, GraphRejected)) or not isinstance(error, EdgecnnError)
+    about_the_graph = isinstance(error, (ParityFailed, SourceRejected, GraphRejected)) or not isinstance(error, EdgecnnError)
     return about_the_graph and path.stat().st_size > 0
 
 

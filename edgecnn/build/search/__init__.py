@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from edgecnn.build.search.candidates import KEEPS_FLOAT, LAST_RESORTS, REFINEMENTS, last_resort, refinements, schemes, takes
 from edgecnn.build.search.lab import Lab, Task
 from edgecnn.build.search.layers import most_sensitive
-from edgecnn.build.search.records import FLOAT32, Candidate, Search
+from edgecnn.build.search.records import FLOAT32, Candidate, Goal, Search
 from edgecnn.build.search.speed import Race
 from edgecnn.build.search.words import inconclusive, nothing_cheaper, nothing_holds, too_few, why
 from edgecnn.errors import AccuracyFailed
 
-__all__ = ["Search", "search"]
+__all__ = ["Search", "demand_enough", "search"]
 
 TOGETHER = 4
 """Candidates that share a pass over the validation images."""
@@ -35,9 +35,7 @@ def search(task: Task) -> Search:
     Raises AccuracyFailed where no candidate that could win holds and the images are too few to say that all fail; whatever reading the images
     raises; KeyboardInterrupt on Ctrl-C.
     """
-    hopeless = too_few(len(task.validation), task.goal)
-    if hopeless:
-        raise AccuracyFailed(f"{hopeless}; give as many with --validation, or a larger --max-drop. Nothing was written.")
+    demand_enough(len(task.validation), task.goal)
     lab = Lab(task)
     wanted = schemes(batch=task.spec.batch)
     most = len(wanted) + sum(len(values) for name in REFINEMENTS for _, values in refinements(name))
@@ -53,6 +51,13 @@ def search(task: Task) -> Search:
     dearer = tiers if held is None else tiers[:place]
     held = _with_layers_in_float(lab, dearer, than=held or FLOAT32) or held
     return _none_holds(lab) if held is None else _done(lab, held, why(lab.trial(held), task.goal))
+
+
+def demand_enough(count: int, goal: Goal) -> None:
+    """Raises AccuracyFailed where `count` validation images can't show that the goal holds, whatever the answers."""
+    hopeless = too_few(count, goal)
+    if hopeless:
+        raise AccuracyFailed(f"{hopeless}; give as many with --validation, or a larger --max-drop. Nothing was written.")
 
 
 def _done(lab: Lab, winner: Candidate, sentence: str) -> Search:

@@ -1,4 +1,8 @@
-"""Which layers of a quantized graph hurt most: with which one alone back in float its answers have the least noise."""
+"""Which layers of a quantized graph hurt most: with which one alone back in float its answers have the least noise.
+
+That is what a layer's return is for, and not the same as what its own weights and output cost (build.sensitivity): its input is rounded as long
+as another quantized layer reads it, its output as long as one comes after it.
+"""
 
 from __future__ import annotations
 

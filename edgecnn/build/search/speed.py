@@ -53,9 +53,11 @@ def race(
     done, total, begun = 0, ROUNDS, time.monotonic()
     while done < total:
         turn = done % len(subjects)
-        for report in measure_all(subjects[turn:] + subjects[:turn], warmup=1, min_seconds=0, min_runs=BURST_RUNS):
-            if report.interrupted or not report.samples_ns:
-                raise KeyboardInterrupt
+        bursts: list[float] = []
+        reports = measure_all(subjects[turn:] + subjects[:turn], warmup=1, min_seconds=0, min_runs=BURST_RUNS, progress=bursts.append)
+        if len(bursts) < len(subjects):  # Ctrl-C only ends the measurement, and after the last burst's tenth run it isn't told of
+            raise KeyboardInterrupt
+        for report in reports:
             rounds[report.name].append(median(report.samples_ns))
         done += 1
         if done == 1 and time.monotonic() - begun > SLOW_ROUND_SECONDS:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.build.search import speed
 from edgecnn.build.search.speed import Race, race
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.measure import BenchReport, Subject
 from tests.fixtures.onnx_nets import COLORS, color_net
 
 SPEC = make_spec(name="colors", labels=COLORS, preprocess=Preprocess(size=(16, 16)))
@@ -49,8 +51,10 @@ def test_too_few_rounds_tell_nothing():
 def test_each_round_has_a_burst_of_each_graph_and_starts_with_the_next_one(monkeypatch):
     orders = []
 
-    def measure_all(subjects, **limits):
+    def measure_all(subjects, *, progress, **limits):
         orders.append([subject.name for subject in subjects])
+        for _ in subjects:
+            progress(0.0)
         return [report(subject.name) for subject in subjects]
 
     monkeypatch.setattr(speed, "measure_all", measure_all)
@@ -61,7 +65,7 @@ def test_each_round_has_a_burst_of_each_graph_and_starts_with_the_next_one(monke
     assert [len(times) for times in found.rounds.values()] == [speed.ROUNDS] * 3
 
 
-def report(name: str, *, interrupted: bool = False) -> BenchReport:
+def report(name: str) -> BenchReport:
     return BenchReport(
         name=name,
         batch=1,
@@ -73,15 +77,26 @@ def report(name: str, *, interrupted: bool = False) -> BenchReport:
         warmup=1,
         min_seconds=0,
         min_runs=10,
-        interrupted=interrupted,
+        interrupted=False,
         samples_ns=(1000,) * 10,
     )
 
 
-def test_ctrl_c_is_not_swallowed_by_the_measurement(monkeypatch):
-    monkeypatch.setattr(speed, "measure_all", lambda subjects, **_: [report(subject.name, interrupted=True) for subject in subjects])
+@pytest.mark.parametrize("moment", [1, 3, 15, 25, 70])
+def test_ctrl_c_is_not_swallowed_whenever_it_comes(monkeypatch, moment):
+    """While a graph is warmed up, in its burst, or in the last burst of a round, which has all the runs that it needs."""
+    runs = 0
+
+    def run():
+        nonlocal runs
+        runs += 1
+        time.sleep(0.002)
+        if runs == moment:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(speed, "_subject", lambda name, *_: Subject(name=name, run=run, provider="CPU", threads=1))
     with pytest.raises(KeyboardInterrupt):
-        race({"float32": color_net()}, SPEC, X)
+        race(dict.fromkeys("ab", b""), SPEC, X)
 
 
 def test_real_graphs_are_timed(monkeypatch):
