@@ -65,9 +65,12 @@ class _Inference:
             except Fault as fault:
                 self.faults.append(f"The graph's node {node.name or next(iter(node.outputs), '')} ({node.operator}) {fault}.")
                 self.shapes.update((name, None) for name in node.outputs if name not in self.shapes)
-        missing = [value.name for value in graph.outputs if value.name not in self.shapes]
-        if missing:
-            self.faults.append(f"The graph's output {missing[0]} is made by no node.")
+        for value in graph.outputs:
+            found = self.shapes.get(value.name)
+            if value.name not in self.shapes:
+                self.faults.append(f"The graph's output {value.name} is made by no node.")
+            elif found is not None and value.shape is not None and not _agree(value.shape, found):
+                self.faults.append(f"The graph states the shape {shown(value.shape)} of its output {value.name}, which is {shown(found)}.")
         known = {name: shape for name, shape in self.shapes.items() if shape is not None}
         return Shapes(known=known, fault=next(iter(self.faults), None), most_elements=self.most)
 

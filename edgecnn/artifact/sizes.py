@@ -16,8 +16,8 @@ MAX_KNOWN = 64
 MAX_WINDOW = 1 << 16
 """Of a kernel, stride, dilation or padding, along an axis."""
 
-MAX_COLUMNS = 1 << 28
-"""Numbers that a convolution unrolls its input into, for one image."""
+MAX_COLUMNS = 1 << 30
+"""Numbers that a convolution may unroll its input into, for one image: 1 GiB in int8."""
 
 
 class Fault(Exception):

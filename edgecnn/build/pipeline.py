@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn import __version__
-from edgecnn.artifact.graph import layers, read_graph
+from edgecnn.artifact.graph import check_device_graph, layers, read_graph
 from edgecnn.artifact.licenses import check_licenses
 from edgecnn.artifact.manifest import Manifest, Quantization, Report
 from edgecnn.artifact.pack import pack
@@ -177,6 +177,7 @@ def export(
 
     links = [_export(task)]
     links.append(_simplify(task, links[-1]))
+    check_device_graph(read_graph(links[-1].model))  # what no device takes is told before the work rather than after it
     told = [*network.notes, *auto.differences(asked, links[-1].model, images)]
     found = None
     if asked.goal is not None:

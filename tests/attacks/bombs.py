@@ -122,6 +122,11 @@ def cycle(model: onnx.ModelProto) -> None:
     bomb(node("Add", "a input", "b"), node("Relu", "b", "a"))(model)
 
 
+def constant_output(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].output[0] = "unused"
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1000, np.float32), model.graph.output[0].name))
+
+
 def branch(model: onnx.ModelProto) -> None:
     """The branch that is taken makes a large tensor."""
     inner = [
@@ -202,6 +207,7 @@ BOMBS: dict[str, Change] = {
     "batch-for-another-size": both(
         open_batch, bomb(node("Shape", "input", "s"), node("Mul", "s s", "size"), node("Expand", "one size", "big"), one=floats(1))
     ),
+    "output-that-is-a-constant": constant_output,
     "too-many-axes": bomb(node("Reshape", "input size", "flat"), size=ints(*[1] * 60, -1)),
     "initializer-over-64-bits": initializer(1 << 62, 4),
     "initializer-over-31-bits": initializer(1 << 40, 0),
@@ -241,6 +247,7 @@ REASONS: dict[str, str] = {
     "size-from-an-overflow": "takes its shape from what is computed when it runs",
     "square-of-the-batch": r"makes a tensor of \[batch, batch\], which grows with the square of the batch",
     "batch-for-another-size": "takes its shape from what is computed when it runs",
+    "output-that-is-a-constant": r"states the shape \[1, 3\] of its output logits, which is \[1000\]",
     "too-many-axes": "makes a tensor of 61 axes",
     "initializer-over-64-bits": "'evil' has an axis of 4611686018427387904",
     "initializer-over-31-bits": "'evil' has an axis of 1099511627776",
