@@ -22,6 +22,7 @@ from edgecnn.build.search.progress import Tell
 from edgecnn.build.search.records import Goal
 from edgecnn.build.source import Source
 from edgecnn.device.engines.ort import allowed_threads
+from edgecnn.device.host import describe
 from edgecnn.errors import UsageError
 
 AUTO = "auto"
@@ -172,8 +173,10 @@ def _content(model: bytes) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of all that has a part in an artifact's bytes and is installed."""
-    found = {"edgecnn": __version__}
+    """Of all that has a part in an artifact's bytes and is installed; and the CPU, whose instructions and threads the last bit of a sum
+    depends on."""
+    machine = describe()
+    found = {"edgecnn": __version__, "cpu": " ".join([machine.machine, *machine.isa, f"{machine.cores} cores"])}
     for name in ("numpy", "onnx", "onnxruntime", "onnxscript", "onnxsim", "pillow", "torch"):
         try:
             found[name] = metadata.version(name)

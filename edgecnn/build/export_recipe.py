@@ -52,7 +52,7 @@ class Wanted:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportRecipe:
     """quantize, config: the quantizer and its options; opset, batch: of the graph (none: its own); note: what was searched, for the stage's
-    record; float32_sha256: of the graph that was quantized; tools: versions."""
+    record; float32_sha256: of the graph that was quantized; tools: versions, and the CPU."""
 
     schema: Literal[1] = 1
     quantize: str
@@ -127,5 +127,5 @@ def differences(recipe: ExportRecipe, *, validation: Collection | None, float32_
         f"{name} {recipe.tools[name]} then and {tools[name]} now" for name in sorted(tools) if recipe.tools.get(name, tools[name]) != tools[name]
     ]
     if changed:
-        found.append(f"the recipe was written with other versions, so its bytes may differ: {', '.join(changed)}")
+        found.append(f"the recipe was written elsewhere, so its bytes may differ: {', '.join(changed)}")
     return tuple(found)
