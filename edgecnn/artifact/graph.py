@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgecnn.artifact.layers import layers
 from edgecnn.artifact.model_proto import Attribute, Graph, Node, read_graph
-from edgecnn.artifact.rules import MICROSOFT, RULES
+from edgecnn.artifact.rules.operators import MICROSOFT, RULES
 from edgecnn.artifact.shapes import infer_shapes
 from edgecnn.artifact.sizes import shown
 from edgecnn.artifact.spec import ModelSpec, TensorSpec
@@ -17,7 +17,7 @@ __all__ = ["Attribute", "Graph", "Initializer", "Node", "Value", "check_agrees",
 def check_device_graph(graph: Graph) -> None:
     """Whether a device may hand the graph to its runtime, as far as that can be seen from outside.
 
-    Raises GraphRejected for data in other files (wherever it hides), functions, training graphs, operators without a rule in `artifact.rules`
+    Raises GraphRejected for data in other files (wherever it hides), functions, training graphs, operators without a rule in `artifact.rules.operators`
     (code of other domains, compiled blobs such as EPContext, loops and branches), and tensors whose size can't be told beforehand or is over
     what `artifact.shapes` allows.
     """

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgecnn.artifact.model_proto import Graph, Node
-from edgecnn.artifact.rules import RULES
 from edgecnn.artifact.rules.folds import fold
+from edgecnn.artifact.rules.operators import RULES
 from edgecnn.artifact.sizes import Batch, Call, Dim, Dims, Fault, Known, coefficient, constant, power, shown
 from edgecnn.artifact.tensor_proto import MAX_RANK, MAX_SIZE, Shape, Value
 

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgecnn.artifact.graph import check_agrees, check_device_graph, read_graph
-from edgecnn.artifact.rules import RULES
+from edgecnn.artifact.rules.operators import RULES
 from edgecnn.errors import GraphRejected, ManifestRejected
 from tests.artifact import onnx_models
 from tests.artifact.onnx_models import floats, one, save, weight
