@@ -142,5 +142,7 @@ def _none_holds(lab: Lab) -> Search:
     cheaper = [trial for trial in lab.trials if trial.judged is not None and lab.cheaper(trial.candidate)]
     unclear = [trial for trial in cheaper if lab.finding(trial.candidate) == "inconclusive"]
     if unclear:
-        raise AccuracyFailed(f"{inconclusive(unclear, goal)}; give more with --validation, or a larger --max-drop. Nothing was written.")
+        raise AccuracyFailed(
+            f"{inconclusive(unclear, goal, lab.jury.measure)}; give more with --validation, or a larger --max-drop. Nothing was written."
+        )
     return _done(lab, FLOAT32, nothing_holds(cheaper, goal))

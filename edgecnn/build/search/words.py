@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from edgecnn.build.search.records import FLOAT32, Goal, Trial
+from edgecnn.build.search.records import ALIKE, FLOAT32, Goal, Measure, Trial
 from edgecnn.device.statistics import images_needed, least_images
 
 
@@ -13,17 +14,28 @@ def too_few(count: int, goal: Goal) -> str | None:
     least = least_images(goal.max_drop)
     if count >= least:
         return None
-    return f"inconclusive: {count:,} images can't tell {goal.max_drop:g} points apart, even if no answer changes; {two_digits_up(least):,} would"
+    return f"inconclusive: {count:,} images can't tell {_points(goal)} apart, even if no answer changes; {two_digits_up(least):,} would"
 
 
-def inconclusive(trials: Sequence[Trial], goal: Goal) -> str:
-    """What the one of the judged trials that is nearest to holding leaves open."""
-    nearest = max(trials, key=_lower_end)
-    assert nearest.judged is not None
-    seen = nearest.judged.difference
-    needed = images_needed(seen, goal.max_drop)
-    more = f"about {two_digits_up(needed):,} would" if needed else "and no number may, for as much was lost"
-    return f"inconclusive: {seen.count:,} images can't tell {goal.max_drop:g} points apart, {more} ({changed(nearest)})"
+def inconclusive(trials: Sequence[Trial], goal: Goal, measure: Measure) -> str:
+    """What the cheapest of the judged trials leaves open; of several as cheap, the one that the fewest images would settle."""
+    least = min(trial.cost(goal.objective) for trial in trials)
+    needed = {trial.name: _needed(trial, goal) for trial in trials if trial.cost(goal.objective) <= ALIKE * least}
+    first = min((trial for trial in trials if trial.name in needed), key=lambda trial: needed[trial.name])
+    assert first.judged is not None
+    images = needed[first.name]
+    more = f"about {two_digits_up(int(images)):,} would" if images < math.inf else "and perhaps no number can, for just as much was lost"
+    bare = "; they have no labels, so every changed decision counts as lost, and with labels fewer may do" if measure == "agreement" else ""
+    return f"inconclusive: {first.judged.count:,} images can't tell {_points(goal)} apart, {more} ({changed(first)}){bare}"
+
+
+def _needed(trial: Trial, goal: Goal) -> float:
+    found = images_needed(trial.judged.difference, goal.max_drop) if trial.judged else None
+    return math.inf if found is None else found
+
+
+def _points(goal: Goal) -> str:
+    return "1 point" if goal.max_drop == 1 else f"{goal.max_drop:g} points"
 
 
 def changed(trial: Trial) -> str:
@@ -36,7 +48,7 @@ def changed(trial: Trial) -> str:
 def why(winner: Trial, goal: Goal) -> str:
     """Why a candidate that holds won."""
     more, like = ("smaller", "small") if goal.objective == "bytes" else ("faster", "fast")
-    reason = f"nothing that is {more} holds {goal.max_drop:g} points, and of what is as {like} it is the least noisy that does"
+    reason = f"nothing that is {more} holds {_points(goal)}, and of what is as {like} it is the least noisy that does"
     return f"{winner.name} won: {reason}; {_cost(winner, goal)}; {changed(winner)}"
 
 
@@ -57,7 +69,7 @@ def nothing_holds(trials: Sequence[Trial], goal: Goal) -> str:
     assert nearest.judged is not None
     kept = nearest.judged.agreeing / nearest.judged.count
     few = f", and {kept:.2%} of its decisions are the source network's, {goal.min_agreement:.2%} were wanted" if kept < goal.min_agreement else ""
-    return f"float32 is kept: nothing that is {cheaper} holds {goal.max_drop:g} points; the nearest, {changed(nearest)}{few}"
+    return f"float32 is kept: nothing that is {cheaper} holds {_points(goal)}; the nearest, {changed(nearest)}{few}"
 
 
 def _lower_end(trial: Trial) -> float:

@@ -30,6 +30,7 @@ class World:
     lost: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=lambda: {"float32": 4000, "fp16": 2000, "dynamic": 3900, "int8": 1000})
     count: int = COUNT
+    measure: str = "top-1"
     broken: frozenset[str] = frozenset()
     made: list[str] = field(default_factory=list)
     passes: list[list[str]] = field(default_factory=list)
@@ -67,10 +68,10 @@ def world(monkeypatch):
         return Race(rounds={name: tuple(1e6 * world.of(world.ratio, name, 1.0) * (1 + 0.001 * (i % 3)) for i in range(15)) for name in models})
 
     class Jury:
-        measure, notes = "top-1", ()
+        notes = ()
 
         def __init__(self, network, validation, spec):
-            pass
+            self.measure = world.measure
 
         def judge(self, models, progress):
             world.passes.append([str(bytes(model), "ascii") for model in models])
@@ -234,6 +235,17 @@ def test_too_few_images_to_tell_is_no_pass(world):
     ) as info:
         run(world)
     assert str(info.value).endswith("Nothing was written.")
+
+
+def test_the_fastest_that_is_open_is_named_with_the_images_that_it_needs(world):
+    world.count, world.lost = 1000, {"int8": 4, "int8 ranges=mse": 2, "dynamic": 1} | {f"int8 keep_float={n}": 3 for n in range(1, 8)}
+    world.ratio["dynamic"] = 0.8
+    with pytest.raises(AccuracyFailed, match=r"about ([\d,]+) would \(int8 ranges=mse changed by -0\.20 points") as info:
+        run(world)
+    assert "labels" not in str(info.value)
+    world.measure = "agreement"
+    with pytest.raises(AccuracyFailed, match="they have no labels, so every changed decision counts as lost"):
+        run(world)
 
 
 def test_so_few_images_that_none_could_tell_are_refused_before_any_work(world):
