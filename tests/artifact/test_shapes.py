@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecnn.artifact.graph import read_graph
-from edgecnn.artifact.shapes import infer_shapes
+from edgecnn.artifact.graph import check_device_graph, read_graph
+from edgecnn.artifact.shapes import MAX_ELEMENTS, infer_shapes
+from edgecnn.artifact.sizes import Batch
+from edgecnn.artifact.tensor_proto import Initializer
+from edgecnn.errors import GraphRejected
 from tests.artifact.onnx_models import floats, save, weight
 from tests.fixtures.real_shapes import real_shapes, with_batch
 
@@ -370,3 +374,54 @@ def test_a_generated_graph_has_the_shapes_that_were_told_or_fails(made: tuple[by
     # a size that happens to fit for one batch isn't known to fit for all; tensors without elements, and windows over the edge, are refused
     open_batch, empty = isinstance(read_graph(data).inputs[0].shape[0], str), any(0 in shape for shape in real.values())
     assert inferred.fault is None or open_batch or empty or "slides a window" in inferred.fault
+
+
+# limits
+
+
+def test_the_limit_of_a_tensor_holds_to_the_element() -> None:
+    side = int(MAX_ELEMENTS**0.5)
+    for more in (0, 1):
+        node = helper.make_node("Expand", ["x", "n"], ["y"])
+        found = infer_shapes(read_graph(graph(node, constants=(ints("n", side, side + more),), x=(1, 1))))
+        assert (found.fault is None) == (not more)
+
+
+def test_what_is_made_of_large_weights_is_no_bomb() -> None:
+    """A fully connected layer of 100 million int8 weights, as VGG has: they become floats, and nothing is larger than they are."""
+    weights = Initializer(name="w", dtype="int8", shape=(25088, 4096), nbytes=25088 * 4096)
+    made = read_graph(
+        graph(
+            helper.make_node("DequantizeLinear", ["w", "scale"], ["floats"]),
+            helper.make_node("Transpose", ["floats"], ["turned"]),
+            helper.make_node("MatMul", ["x", "floats"], ["y"]),
+            constants=(weight("scale"),),
+            x=("n", 25088),
+        )
+    )
+    found = infer_shapes(dataclasses.replace(made, initializers=(weights, *made.initializers)))
+    assert found.fault is None
+    assert found.known["y"] == (Batch(1), 4096)
+
+
+def test_most_elements_counts_what_lives_at_one_time() -> None:
+    steps = [helper.make_node("Relu", [f"t{at}"], [f"t{at + 1}"]) for at in range(5)]
+    chain = graph(helper.make_node("Relu", ["x"], ["t0"]), *steps, x=(1, 10))
+    assert infer_shapes(read_graph(chain)).most_elements == 20
+    residual = graph(helper.make_node("Relu", ["x"], ["t0"]), *steps, helper.make_node("Add", ["t5", "x"], ["y"]), x=("n", 10))
+    assert infer_shapes(read_graph(residual)).most_elements == 30
+
+
+def test_the_first_fault_is_told_and_what_can_be_told_is() -> None:
+    data = graph(
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("NonZero", ["a"], ["b"]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Relu", ["gone"], ["d"]),
+        helper.make_node("Relu", ["a"], ["y"]),
+    )
+    found = infer_shapes(read_graph(data))
+    assert found.fault == "The graph's node b (NonZero) isn't among the operators whose sizes are known."
+    assert found.known == {"x": X, "a": X, "y": X}
+    with pytest.raises(GraphRejected, match="uses NonZero"):
+        check_device_graph(read_graph(data))

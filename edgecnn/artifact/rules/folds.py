@@ -279,8 +279,8 @@ def _reduced(compute: Callable[[Sequence[Any]], Any]) -> Fold:
 
     def rule(call: Call, shape: Dims) -> Known:
         source = _known(call)
-        if len(source.shape) > 1 or math.prod(_whole(shape)) != 1:
-            raise TypeError
+        if len(source.shape) > 1 or math.prod(_whole(shape)) != 1 or any(isinstance(item, float) for item in source.items):
+            raise TypeError  # fractions are rounded in an order of the runtime's own
         return _made((compute(source.items),), shape)
 
     return rule
