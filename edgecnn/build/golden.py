@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgecnn.artifact.spec import Channels, Preprocess
-from edgecnn.data.collection import Collection, Subset
+from edgecnn.data.collection import Collection, Subset, evenly
 from edgecnn.device.image import Source, normalize, open_image, to_uint8
 
 MOST = 8
@@ -50,7 +50,7 @@ def from_collection(collection: Collection, pre: Preprocess) -> Candidates:
     Raises ImageRejected naming an image that can't be read.
     """
     count = min(len(collection), max(1, min(CANDIDATES, _MAX_CANDIDATE_BYTES // _input_bytes(pre))))
-    positions = frozenset((2 * i + 1) * len(collection) // (2 * count) for i in range(count))
+    positions = frozenset(evenly(len(collection), count))
     return _candidates([(item.source, item.name) for item in Subset(whole=collection, positions=positions)], pre)
 
 
@@ -92,8 +92,7 @@ def _png(source: Source, pre: Preprocess, budget: int, name: str) -> bytes:
 def choose(alike: NDArray[np.bool_], most: int) -> tuple[int, ...]:
     """The positions of up to `most` candidates, spread evenly over those that are decided alike (or over all, where none is)."""
     fit = np.flatnonzero(alike) if alike.any() else np.arange(len(alike))
-    count = min(len(fit), most)
-    return tuple(int(fit[(2 * i + 1) * len(fit) // (2 * count)]) for i in range(count))
+    return tuple(int(fit[place]) for place in evenly(len(fit), most))
 
 
 def members(

@@ -76,6 +76,12 @@ class Subset:
         return (item for position, item in enumerate(self.whole) if position in self.positions)
 
 
+def evenly(total: int, count: int) -> tuple[int, ...]:
+    """`count` of the positions 0 to total - 1, spread evenly; all of them where there are no more."""
+    count = min(total, count)
+    return tuple((2 * i + 1) * total // (2 * count) for i in range(count))
+
+
 def split(collection: Collection, held_out: int, *, seed: int) -> tuple[Subset, Subset]:
     """(the rest, `held_out` items) by a seeded draw that depends on the number of items alone. Raises DataRejected."""
     total = len(collection)

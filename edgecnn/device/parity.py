@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgecnn.artifact.records import ParityLimits, ParityReport
 from edgecnn.artifact.spec import ModelSpec
-from edgecnn.device.classify import decide
+from edgecnn.device.differences import decibels, same_decisions
 from edgecnn.errors import ParityFailed
 
 
@@ -39,6 +39,7 @@ def compare(
     wanted = np.where(finite, expected, 0).astype(np.float64)
     found = np.where(finite, actual, 0).astype(np.float64)
     apart = np.abs(found - wanted)[finite]
+    noise = decibels(float(np.sum(wanted * wanted)), float(np.sum(apart * apart)))
     return ParityReport(
         graph_sha256=graph_sha256,
         reference=reference,
@@ -48,8 +49,8 @@ def compare(
         max_abs=float(apart.max(initial=0.0)),
         mean_abs=float(apart.mean()) if apart.size else 0.0,
         excess=_excess(apart, np.abs(wanted)[finite], limits),
-        sqnr_db=_sqnr_db(wanted, apart),
-        agreeing=int(np.sum(_same_decision(wanted, found, spec) & finite.all(axis=1))),
+        sqnr_db=noise if math.isfinite(noise) else None,
+        agreeing=int(np.sum(same_decisions(wanted, found, spec) & finite.all(axis=1))) if expected.size else 0,
         limits=limits,
     )
 
@@ -64,18 +65,3 @@ def _excess(apart: NDArray[np.float64], size: NDArray[np.float64], limits: Parit
     if (limits.atol is None and limits.rtol is None) or not apart.size:
         return None
     return float(np.max(apart - ((limits.atol or 0.0) + (limits.rtol or 0.0) * size)))
-
-
-def _sqnr_db(wanted: NDArray[np.float64], apart: NDArray[np.float64]) -> float | None:
-    noise = float(np.sum(apart * apart))
-    if noise == 0:
-        return None
-    signal = max(float(np.sum(wanted * wanted)), float(np.finfo(np.float64).tiny))
-    return 10 * (math.log10(signal) - math.log10(noise))
-
-
-def _same_decision(wanted: NDArray[np.float64], found: NDArray[np.float64], spec: ModelSpec) -> NDArray[np.bool_]:
-    """bool (samples,)."""
-    same = decide(wanted.astype(np.float32), spec) == decide(found.astype(np.float32), spec)
-    in_all: NDArray[np.bool_] = np.all(same, axis=tuple(range(1, same.ndim)))
-    return in_all

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgecnn.data import Item, open_collection, split
+from edgecnn.data.collection import evenly
 from edgecnn.errors import DataRejected, InputMissing
 from tests.fixtures.collections import TREE, make_csv_labels, pixels, png, write_tree
 
@@ -53,3 +55,13 @@ def test_equal_content_is_the_same_image_wherever_it_comes_from(tmp_path):
 def test_an_item_whose_file_went_away_says_so(tmp_path):
     with pytest.raises(InputMissing, match=r"gone\.png can't be read"):
         Item(name="a", source=tmp_path / "gone.png").content()
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_positions_are_spread_evenly(total, count):
+    found = evenly(total, count)
+    assert len(found) == min(total, count)
+    assert sorted(set(found)) == list(found)
+    assert all(0 <= place < total for place in found)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(found)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
