@@ -13,6 +13,7 @@ from edgecnn.build.chain import Network
 from edgecnn.build.quantize import Calibration
 from edgecnn.build.search.records import Judged, Measure
 from edgecnn.data.collection import Collection
+from edgecnn.device.differences import decibels
 from edgecnn.device.host import available_cores
 from edgecnn.device.session import open_session
 from edgecnn.device.statistics import paired_difference
@@ -44,7 +45,7 @@ def _decibels(signal: float, noise: float) -> float:
     if not math.isfinite(noise):
         return -math.inf
     signal = max(signal, float(np.finfo(np.float32).tiny))
-    return 10 * math.log10(signal / max(noise, signal * FLOAT_NOISE))
+    return decibels(signal, max(noise, signal * FLOAT_NOISE))
 
 
 class Jury:

@@ -1,7 +1,8 @@
-"""Which layers of a quantized graph hurt most: with which one alone back in float its answers have the least noise.
+"""Which layers of a quantized graph hurt most: those that alone, with all others in float, make its answers noisiest.
 
-That is what a layer's return is for, and not the same as what its own weights and output cost (build.sensitivity): its input is rounded as long
-as another quantized layer reads it, its output as long as one comes after it.
+Errors of layers add up nearly as independent noise does. Alone a layer rounds its input as well as its weights and its output: so of a tensor
+with a hostile range, the layer that makes it and those that read it come first together, and all of them must return for it to stay in float.
+(One at a time back in float, none of them would help.)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TOGETHER = 8
 
 
 def most_sensitive(lab: Lab, candidate: Candidate) -> tuple[str, ...]:
-    """The names of the layers that the candidate quantizes, the one whose return to float lessens the noise most first.
+    """The names of the layers that the candidate quantizes, the noisiest first.
 
     Raises what making a candidate and reading the images raises.
     """
@@ -38,9 +39,9 @@ def most_sensitive(lab: Lab, candidate: Candidate) -> tuple[str, ...]:
     for start in range(0, len(names), TOGETHER):
         group = names[start : start + TOGETHER]
         lab.tell("measuring what each layer costs", start, len(names))
-        graphs = [lab.quantized(candidate.with_option(KEEPS_FLOAT, (name,))) for name in group]
+        graphs = [lab.quantized(candidate.with_option(KEEPS_FLOAT, tuple(other for other in names if other != name))) for name in group]
         found |= dict(zip(group, sqnr(task.model, graphs, task.spec, _some(task.calibration)), strict=True))
-    return tuple(sorted(found, key=lambda name: -found[name]))
+    return tuple(sorted(found, key=lambda name: found[name]))
 
 
 def _some(calibration: Calibration) -> Calibration:
