@@ -17,9 +17,9 @@ __all__ = ["Attribute", "Graph", "Initializer", "Node", "Value", "check_agrees",
 def check_device_graph(graph: Graph) -> None:
     """Whether a device may hand the graph to its runtime, as far as that can be seen from outside.
 
-    Raises GraphRejected for data in other files (wherever it hides), functions, training graphs, operators without a rule in `artifact.rules.operators`
-    (code of other domains, compiled blobs such as EPContext, loops and branches), and tensors whose size can't be told beforehand or is over
-    what `artifact.shapes` allows.
+    Raises GraphRejected for data in other files (wherever it hides), functions, training graphs, operators that `artifact.rules.operators` has
+    no rule for (code of other domains, compiled blobs such as EPContext, loops and branches), and tensors whose size can't be told beforehand
+    or is over what `artifact.shapes` allows.
     """
     if graph.external:
         raise GraphRejected(

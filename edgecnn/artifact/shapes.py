@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgecnn.artifact.model_proto import Graph, Node
 from edgecnn.artifact.rules.folds import fold
 from edgecnn.artifact.rules.operators import RULES
-from edgecnn.artifact.sizes import Batch, Call, Dim, Dims, Fault, Known, coefficient, constant, power, shown
+from edgecnn.artifact.sizes import Batch, Call, Dim, Dims, Fault, Known, TooLarge, coefficient, constant, power, shown
 from edgecnn.artifact.tensor_proto import MAX_RANK, MAX_SIZE, Shape, Value
 
 MAX_ELEMENTS = 1 << 26
@@ -24,12 +24,13 @@ MAX_TOGETHER = 1 << 28
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shapes:
     """known: what follows from inputs, constants and operators. fault: the first reason, a sentence, why sizes can't be told or are too large for
-    a device; None where all are told and fit. most_elements: of tensors that live at the same time, without the constants in the file, for one
-    image where the batch is open.
+    a device; None where all are told and fit. too_large: the first reason of the second kind, which no simplification mends. most_elements: of
+    tensors that live at the same time, without the constants in the file, for one image where the batch is open.
     """
 
     known: Mapping[str, Dims]
     fault: str | None
+    too_large: str | None
     most_elements: int
 
 
@@ -45,6 +46,7 @@ class _Inference:
         self.shapes: dict[str, Dims | None] = {}
         self.numbers: dict[str, Known] = {}
         self.faults: list[str] = []
+        self.too_large: str | None = None
         # what doesn't depend on the input: runtimes compute it when they load the graph, and keep it
         self.fixed: set[str] = set()
         self.last_use: dict[str, int] = {}
@@ -64,6 +66,7 @@ class _Inference:
                 self._node(node, at)
             except Fault as fault:
                 self.faults.append(f"The graph's node {node.name or next(iter(node.outputs), '')} ({node.operator}) {fault}.")
+                self.too_large = self.too_large or (self.faults[-1] if isinstance(fault, TooLarge) else None)
                 self.shapes.update((name, None) for name in node.outputs if name not in self.shapes)
         for value in graph.outputs:
             found = self.shapes.get(value.name)
@@ -72,7 +75,7 @@ class _Inference:
             elif found is not None and value.shape is not None and not _agree(value.shape, found):
                 self.faults.append(f"The graph states the shape {shown(value.shape)} of its output {value.name}, which is {shown(found)}.")
         known = {name: shape for name, shape in self.shapes.items() if shape is not None}
-        return Shapes(known=known, fault=next(iter(self.faults), None), most_elements=self.most)
+        return Shapes(known=known, fault=next(iter(self.faults), None), too_large=self.too_large, most_elements=self.most)
 
     def _constants(self) -> None:
         for tensor in self.graph.initializers:
@@ -149,7 +152,9 @@ class _Inference:
         """most: elements of the largest input."""
         elements = coefficient(shape)
         if elements > MAX_ELEMENTS and elements > most:
-            raise Fault(f"makes a tensor of {shown(shape)}, {elements} elements, where devices take {MAX_ELEMENTS}; take smaller images or batches")
+            raise TooLarge(
+                f"makes a tensor of {shown(shape)}, {elements} elements, where devices take {MAX_ELEMENTS}; take smaller images or batches"
+            )
         if power(shape) > 1:
             raise Fault(f"makes a tensor of {shown(shape)}, which grows with the square of the batch")
         if len(shape) > MAX_RANK or any((dim if isinstance(dim, int) else dim.times) > MAX_SIZE for dim in shape):
@@ -164,7 +169,9 @@ class _Inference:
         self.alive += sum(map(coefficient, found))
         self.most = max(self.most, self.alive)
         if self.alive > self.allowed:
-            raise Fault(f"brings what lives at one time to {self.alive} elements, where devices take {MAX_TOGETHER}; take smaller images or batches")
+            raise TooLarge(
+                f"brings what lives at one time to {self.alive} elements, where devices take {MAX_TOGETHER}; take smaller images or batches"
+            )
         if fixed:
             self.fixed.update(node.outputs)
             return

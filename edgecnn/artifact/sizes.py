@@ -24,6 +24,10 @@ class Fault(Exception):
     """Why a node's sizes can't be told, or must not be: a clause that follows the node's name."""
 
 
+class TooLarge(Fault):
+    """A fault that no simplification mends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`times` times the open batch, which is at least 1. What isn't a multiple of the batch can't be said, and raises TypeError or ValueError."""

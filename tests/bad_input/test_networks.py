@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.artifact.graph import read_graph
 from edgecnn.cli import main
+from tests.attacks.bombs import BOMBS
 from tests.bad_input.conftest import DESCRIBED, Refused
 
 Change = Callable[[onnx.ModelProto], None]
@@ -107,6 +108,13 @@ def graph(made: Path, workplace: Path) -> Callable[..., str]:
         return "net.onnx"
 
     return write
+
+
+@pytest.mark.parametrize("bomb", ["tile-bomb", "outer-product-bomb", "many-at-once", "concat-doubling"])
+def test_tensors_that_no_device_holds_are_not_made_here_either(bomb: str, graph: Callable[..., str], refused: Refused) -> None:
+    said = refused(*export(graph(BOMBS[bomb]), *DESCRIBED), code=3)
+    assert "net.onnx: The graph's node evil/" in said
+    assert "where devices take" in said
 
 
 def operator(name: str, domain: str = "") -> Change:
