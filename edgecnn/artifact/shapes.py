@@ -113,8 +113,8 @@ class _Inference:
             self.numbers[name] = numbers
 
     def _node(self, node: Node, at: int) -> None:
-        if any(name in self.shapes for name in node.outputs):
-            raise Fault("makes a tensor that is there already")
+        if not node.outputs or any(name in self.shapes for name in node.outputs):
+            raise Fault("makes a tensor that is there already" if node.outputs else "makes nothing")
         call = self._call(node)
         if call is None:  # behind a fault that was told
             self.shapes.update(dict.fromkeys(filter(None, node.outputs)))
@@ -123,7 +123,7 @@ class _Inference:
         if rule is None:
             raise Fault("isn't among the operators whose sizes are known")
         found = rule(call)
-        if not 1 <= len(node.outputs) <= len(found):
+        if len(node.outputs) > len(found):
             raise Fault(f"has {len(node.outputs)} outputs, {len(found)} at most were wanted")
         found = found[: len(node.outputs)]
         most = max((coefficient(shape) for shape in call.shapes if shape is not None), default=0)

@@ -124,8 +124,11 @@ def broadcast(*shapes: Dims) -> Dims:
 
 
 def float32(number: float) -> float:
-    """Rounded as runtimes do. Raises OverflowError."""
-    return float(struct.unpack("<f", struct.pack("<f", number))[0])
+    """Rounded as runtimes do. Raises Fault where it is over what float32 holds."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", number))[0])
+    except OverflowError:
+        raise Fault(f"has a number, {number:g}, that float32 can't hold") from None
 
 
 def shown(dims: Sequence[object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecnn.artifact.graph import check_device_graph, read_graph
+from edgecnn.artifact.graph import check_device_graph, layers, read_graph
 from edgecnn.artifact.shapes import MAX_ELEMENTS, infer_shapes
 from edgecnn.artifact.sizes import Batch
 from edgecnn.artifact.tensor_proto import Initializer
@@ -425,3 +426,27 @@ def test_the_first_fault_is_told_and_what_can_be_told_is() -> None:
     assert found.known == {"x": X, "a": X, "y": X}
     with pytest.raises(GraphRejected, match="uses NonZero"):
         check_device_graph(read_graph(data))
+
+
+def test_a_damaged_graph_is_refused_or_accepted_and_nothing_else(campaign: Any) -> None:
+    """Any bytes of a graph of any operator changed: an answer, or GraphRejected in one printable line."""
+    seeds, draw = [make() for make in ONE_NODE.values()], random.Random(11)
+    for name, nodes in FOLDED.items():
+        used = {text for made in nodes for text in made.input}
+        assert used, name
+        seeds.append(graph(*nodes, constants=tuple(number for number in NUMBERS if number.name in used), x=("n", *X[1:])))
+    refused = 0
+    cases = campaign(sample=3000, full=300_000)
+    for _ in range(cases):
+        data = bytearray(draw.choice(seeds))
+        for _ in range(draw.randint(1, 3)):
+            at = draw.randrange(len(data))
+            data[at] = draw.choice([draw.randrange(256), data[at] ^ 1 << draw.randrange(8), 0, 1, 127, 255])
+        try:
+            found = read_graph(bytes(data))
+            layers(found)
+            check_device_graph(found)
+        except GraphRejected as error:
+            refused += 1
+            assert str(error).isprintable()
+    assert cases // 2 < refused < cases

@@ -144,6 +144,8 @@ BOMBS: dict[str, Change] = {
     "pad-bomb": bomb(node("Pad", "input pads", "big"), pads=ints(0, 0, LARGE, 0, 0, 0, 0, LARGE)),
     "range-bomb": bomb(node("Range", "first last step", "big"), first=np.int64(0), last=np.int64(1 << 40), step=np.int64(1)),
     "range-of-fractions-bomb": bomb(node("Range", "first last step", "big"), first=np.float32(0), last=np.float32(1), step=np.float32(1e-30)),
+    "range-over-float32": bomb(node("Range", "first last step", "big"), first=np.float32(-3e38), last=np.float32(3e38), step=np.float32(1)),
+    "split-into-nothing": lambda model: model.graph.node.insert(0, helper.make_node("Split", ["input"], [], name="evil/Split")),
     "constant-of-shape-bomb": bomb(filled("big"), big_shape=ints(LARGE, LARGE)),
     "shape-over-64-bits": bomb(filled("big"), big_shape=ints(1 << 62, 1 << 62, 4)),
     "negative-shape": bomb(filled("big"), big_shape=ints(-1, -1)),
@@ -223,6 +225,8 @@ BOMBS: dict[str, Change] = {
 REASONS: dict[str, str] = {
     **dict.fromkeys([name for name in BOMBS if name.endswith("-bomb")], r"evil/\w+ \(\w+\) makes a tensor of \["),
     "range-of-fractions-bomb": r"evil/Range \(Range\) makes a tensor of \[",
+    "range-over-float32": "that float32 can't hold",
+    "split-into-nothing": r"evil/Split \(Split\) makes nothing",
     "shape-over-64-bits": r"makes a tensor of \[4611686018427387904, 4611686018427387904, 4\]",
     "negative-shape": r"has shape \[-1, -1\], which makes no sense",
     "einsum-of-three": "one or two that match it were wanted",
