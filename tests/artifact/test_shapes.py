@@ -435,7 +435,7 @@ def test_a_damaged_graph_is_refused_or_accepted_and_nothing_else(campaign: Any) 
         used = {text for made in nodes for text in made.input}
         assert used, name
         seeds.append(graph(*nodes, constants=tuple(number for number in NUMBERS if number.name in used), x=("n", *X[1:])))
-    refused = 0
+    said = []
     cases = campaign(sample=3000, full=300_000)
     for _ in range(cases):
         data = bytearray(draw.choice(seeds))
@@ -447,6 +447,6 @@ def test_a_damaged_graph_is_refused_or_accepted_and_nothing_else(campaign: Any) 
             layers(found)
             check_device_graph(found)
         except GraphRejected as error:
-            refused += 1
-            assert str(error).isprintable()
-    assert cases // 2 < refused < cases
+            said.append(str(error))
+    assert cases // 2 < len(said) < cases
+    assert all(map(str.isprintable, said))

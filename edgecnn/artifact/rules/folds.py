@@ -15,7 +15,7 @@ from edgecnn.artifact.rules.moves import positions, shape_span, slices, split_si
 from edgecnn.artifact.sizes import MAX_KNOWN, Batch, Call, Dims, Fault, Known, Number, constant, float32, product
 from edgecnn.artifact.tensor_proto import Initializer
 
-UNKNOWN = (TypeError, ValueError, ZeroDivisionError, OverflowError, Fault)
+UNKNOWN = (TypeError, ValueError, LookupError, ArithmeticError, Fault)
 _LARGEST = 1 << 31
 
 Fold = Callable[[Call, Dims], Known | None]

@@ -147,7 +147,8 @@ def _transpose(call: Call) -> tuple[Dims, ...]:
 
 def _joined(shapes: list[Dims], axis: int) -> Dims:
     first = shapes[0]
-    if any((*shape[:axis], *shape[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]) for shape in shapes):
+    rest = (*first[:axis], *first[axis + 1 :])
+    if any(len(shape) != len(first) or (*shape[:axis], *shape[axis + 1 :]) != rest for shape in shapes):
         raise Fault(f"joins {' and '.join(map(shown, shapes[:4]))} along axis {axis}, which don't fit together")
     along = [shape[axis] for shape in shapes]
     if 0 < power(along) < len(along):
