@@ -17,6 +17,7 @@ from edgecnn.build.export_recipe import ExportRecipe, Limits, Wanted, check_cali
 from edgecnn.build.images import Images, batches
 from edgecnn.build.onnx_io import parse
 from edgecnn.build.search import Search, demand_enough, search
+from edgecnn.build.search.candidates import complete
 from edgecnn.build.search.lab import Task
 from edgecnn.build.search.progress import Tell
 from edgecnn.build.search.records import Goal
@@ -141,7 +142,7 @@ def recipe_of(found: Search, asked: Asked, exported: bytes, float32: bytes, imag
         batch=batch if isinstance(batch, int) else "dynamic",
         note=None if found.winner.quantizer == "none" else note(found),
         float32_sha256=_content(float32),
-        config=dict(found.winner.config),
+        config=complete(found.winner),
         limits=Limits(atol=asked.atol, rtol=asked.rtol, min_agreement=asked.min_agreement),
         goal=Wanted(max_drop=found.goal.max_drop, objective=found.goal.objective),
         calibration=image_set(images.calibration) if images.calibration is not None else None,

@@ -8,6 +8,7 @@ import pytest
 
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.build import auto, pipeline
+from edgecnn.build.export_recipe import read_export_recipe
 from edgecnn.build.pipeline import export
 from edgecnn.build.search import lab
 from edgecnn.build.search.speed import Race
@@ -89,6 +90,7 @@ def test_what_wins_in_the_search_is_what_is_packed(place, tmp_path, monkeypatch)
 
 def test_the_recipe_makes_the_same_bytes_again(place, tmp_path):
     search_colors(place, tmp_path / "a.edgecnn", recipe=tmp_path / "r.toml")
+    assert read_export_recipe(tmp_path / "r.toml").config["activation_type"] == "uint8"  # what is a default today is written down as well
     again = colors(place, tmp_path / "b.edgecnn", recipe=tmp_path / "r.toml")
     assert (tmp_path / "a.edgecnn").read_bytes() == (tmp_path / "b.edgecnn").read_bytes()
     assert again.search is None

@@ -44,4 +44,14 @@ def last_resort(quantizer: str) -> tuple[str, Value] | None:
 
 def takes(quantizer: str, option: str) -> bool:
     """Whether a quantizer has an option."""
-    return option in inspect.signature(importlib.import_module(f"edgecnn.build.quantize.{quantizer}").quantize).parameters
+    return option in _defaults(quantizer)
+
+
+def complete(candidate: Candidate) -> dict[str, Value]:
+    """All options of its quantizer, so that it stays what it is when defaults change."""
+    return {} if candidate == FLOAT32 else {**_defaults(candidate.quantizer), **candidate.config}
+
+
+def _defaults(quantizer: str) -> dict[str, Value]:
+    parameters = inspect.signature(importlib.import_module(f"edgecnn.build.quantize.{quantizer}").quantize).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
