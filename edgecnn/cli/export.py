@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgecnn.cli._options import json_option, require_extra
+from edgecnn.cli._source import PATH, pairs, source_options
 
 
 def _quantizers() -> list[str]:
@@ -25,21 +25,11 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     return int(value)
 
 
-def _pairs(_: click.Context, __: click.Parameter, values: Sequence[str]) -> dict[str, str]:
-    for value in values:
-        if "=" not in value.removeprefix("="):
-            raise click.BadParameter(f"{value!r} is no KEY=VALUE")
-    return dict(value.split("=", 1) for value in values)
-
-
-_PATH = click.Path(path_type=Path)
-
-
 @click.command(
     epilog="Example: edgecnn export runs/mine/model.safetensors -o mine.edgecnn --quantize int8 --calibration photos/some --validation photos/others"
 )
 @click.argument("source")
-@click.option("-o", "--output", required=True, type=_PATH, metavar="FILE", help="The artifact to write, e.g. mine-1.0.0.edgecnn.")
+@click.option("-o", "--output", required=True, type=PATH, metavar="FILE", help="The artifact to write, e.g. mine-1.0.0.edgecnn.")
 @click.option("--quantize", type=click.Choice(_quantizers()), default="none", show_default=True, help="How to make it smaller and faster, e.g. int8.")
 @click.option(
     "--max-drop", type=float, metavar="POINTS", help="For --quantize auto: the points of accuracy that may be lost on --validation, e.g. 0.5."
@@ -49,10 +39,10 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--threads", type=int, metavar="N", help="For --quantize auto: CPU threads that latency is measured on, e.g. 4.  [default: 1]")
 @click.option(
-    "--recipe", type=_PATH, metavar="FILE", help="With --quantize auto: write what was found, e.g. out.toml. Without: make that again, byte for byte."
+    "--recipe", type=PATH, metavar="FILE", help="With --quantize auto: write what was found, e.g. out.toml. Without: make that again, byte for byte."
 )
-@click.option("--calibration", type=_PATH, metavar="DATA", help="Images to measure int8's ranges on, some hundred real ones, e.g. photos/some.")
-@click.option("--validation", type=_PATH, metavar="DATA", help="Other images to prove it with, 300 or more, e.g. photos/others or photos.tar.gz.")
+@click.option("--calibration", type=PATH, metavar="DATA", help="Images to measure int8's ranges on, some hundred real ones, e.g. photos/some.")
+@click.option("--validation", type=PATH, metavar="DATA", help="Other images to prove it with, 300 or more, e.g. photos/others or photos.tar.gz.")
 @click.option("--opset", type=int, metavar="N", help="ONNX operator set, 13 to 20, e.g. 17.  [default: 18, or an .onnx's own]")
 @click.option("--batch", metavar="N|dynamic", callback=_batch, help="Images at a time, e.g. 1 or dynamic.  [default: 1, or the checkpoint's]")
 @click.option("--name", metavar="TEXT", help="The model's name, e.g. flowers.  [default: the source's]")
@@ -66,29 +56,18 @@ _PATH = click.Path(path_type=Path)
 @click.option("--atol", type=float, default=1e-5, show_default=True, help="What a float32 answer may differ by, e.g. 1e-4.")
 @click.option("--rtol", type=float, default=1e-5, show_default=True, help="The same as a share of the answer, e.g. 1e-4; added to --atol.")
 @click.option("--min-agreement", type=float, default=0.98, show_default=True, metavar="SHARE", help="Least share of decisions kept, e.g. 0.99.")
-@click.option("--weights", type=_PATH, metavar="FILE", help="Weights for module:callable or file.py:callable, e.g. net.safetensors.")
-@click.option(
-    "--arg",
-    "args",
-    metavar="KEY=VALUE",
-    callback=_pairs,
-    multiple=True,
-    help="An argument of the callable, e.g. --arg num_classes=10; may be repeated.",
-)
 @click.option("--input-size", metavar="[Cx]HxW", help="The network's input, e.g. 224x224 or 1x28x28, where it isn't known.")
-@click.option("--output-index", type=int, metavar="N", help="Which output to take of several, counted from 0, e.g. 1.")
-@click.option("--trust-source", is_flag=True, help="Read a .pt2, which can run any code in it, e.g. for one that you made yourself.")
-@click.option("--allow-pickle", is_flag=True, help="Read --weights that are a pickle of plain tensors, e.g. an old net.pth.")
+@source_options
 @click.option(
     "--license",
     "licenses",
     metavar="KEY=SPDX",
-    callback=_pairs,
+    callback=pairs,
     multiple=True,
     help="An SPDX licence, e.g. --license model=MIT --license data=CC0-1.0.",
 )
 @click.option("--force", is_flag=True, help="Pack what falls short of its proof, marked so, e.g. to look into it on a device.")
-@click.option("--log", type=_PATH, metavar="FILE", help="Keep what the exporter's libraries say, e.g. export.log.  [default: kept on failure only]")
+@click.option("--log", type=PATH, metavar="FILE", help="Keep what the exporter's libraries say, e.g. export.log.  [default: kept on failure only]")
 @json_option
 def command(source: str, output: Path, log: Path | None, as_json: bool, **options: Any) -> None:
     """Export SOURCE, prove that the graph still gives its answers, and write an artifact.
