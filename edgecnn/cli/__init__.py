@@ -56,9 +56,9 @@ class Commands(click.Group):
         groups: dict[str, list[tuple[str, str]]] = {"Device commands": [], "Host commands (they need: pip install 'edgecnn[all]')": []}
         device, host = groups.values()
         for name in self.list_commands(ctx):
-            source = _source(name.replace("-", "_"))
+            source = _text_of(name.replace("-", "_"))
             summary = _SUMMARY.match(source)
-            host_side = _HOST.search(source + _source("_" + name.replace("-", "_")))
+            host_side = _HOST.search(source + _text_of("_" + name.replace("-", "_")))
             (host if host_side else device).append((name, summary[1] if summary else ""))
         for title, rows in groups.items():
             if rows:
@@ -66,7 +66,7 @@ class Commands(click.Group):
                     formatter.write_dl(rows)
 
 
-def _source(stem: str) -> str:
+def _text_of(stem: str) -> str:
     try:
         with open(os.path.join(_HERE, f"{stem}.py"), encoding="utf-8") as file:
             return file.read()
