@@ -118,6 +118,15 @@ def in_order(nodes: Iterable[NodeProto]) -> list[NodeProto]:
     return ordered
 
 
+def consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
+    """The nodes that read each tensor."""
+    found: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        for name in node.input:
+            found.setdefault(name, []).append(node)
+    return found
+
+
 def constant(proto: ModelProto, name: str) -> Any:
     """The value of the initializer `name` as an array, or None where there is none."""
     found = next((entry for entry in proto.graph.initializer if entry.name == name), None)

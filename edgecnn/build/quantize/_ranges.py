@@ -1,33 +1,65 @@
-"""The ranges that a graph's tensors take on calibration images.
+"""What a graph's tensors are on calibration images: their extremes, and how their values spread between them.
 
-onnxruntime's own calibrator keeps something of every batch it has seen, passes over NaN, and picks its threads itself; this one keeps two
-numbers a tensor.
+onnxruntime's own calibrators keep something of every batch they have seen (its histograms every value), pass over NaN, and pick their
+threads themselves. These keep two numbers a tensor, and where histograms are asked for, one of a fixed size: a first pass finds the
+extremes, a second one counts between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from edgecnn.build.quantize import Calibration
+from edgecnn.device.engines import Engine
 from edgecnn.device.engines.ort import open_graph
 from edgecnn.errors import DataRejected, SourceRejected
 
+BINS = 4096
+"""Of a histogram: 16 to each of the 256 levels, where the range is the whole one."""
 
-def minimum_maximum(proto: ModelProto, tensors: Sequence[str], calibration: Calibration) -> Mapping[str, tuple[float, float]]:
-    """The least and the greatest value of each of the float tensors over all calibration images, with graph optimization off.
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Statistics:
+    """Of the float tensors `names` over all calibration images.
+
+    low, high: their extremes, float64 (tensors,). counts: of the values other than 0 in BINS equal bins from low to high, int64 (tensors, BINS),
+    or None where they weren't asked for; zeros: how many values are exactly 0, int64 (tensors,).
+    flat: whether every image is of one colour all over; alike: whether there are several and they are all the same.
+    """
+
+    names: tuple[str, ...]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    counts: NDArray[np.int64] | None = None
+    zeros: NDArray[np.int64] | None = None
+    flat: bool = False
+    alike: bool = False
+
+
+def measure(proto: ModelProto, tensors: Sequence[str], calibration: Calibration, *, histograms: bool) -> Statistics:
+    """What the tensors are over all calibration images, with graph optimization off; the images are gone through twice for histograms.
 
     Raises DataRejected where there are no images, SourceRejected where a tensor is NaN or infinite on one.
     """
-    engine = open_graph(_watched(proto, tensors).SerializeToString(), optimize=False)
-    name, shape = engine.inputs[0].name, engine.inputs[0].shape
-    size = shape[0] if isinstance(shape[0], int) else None
+    found = _extremes(proto, tensors, calibration)
+    if not histograms:
+        return found
+    counts, zeros = _histograms(proto, tensors, calibration, found.low, found.high)
+    return replace(found, counts=counts, zeros=zeros)
+
+
+def _extremes(proto: ModelProto, tensors: Sequence[str], calibration: Calibration) -> Statistics:
+    images = _Images()
+    engine = _open(proto, tensors, ("ReduceMin", "ReduceMax"))
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
-    for feed in _feeds(calibration(), size):
-        found = np.array([float(value) for value in engine.run({name: feed})[-2 * len(tensors) :]])
+    for feed, real in _feeds(calibration(), _batch(engine)):
+        images.look(feed[:real])
+        found = np.array([float(value) for value in engine.run({engine.inputs[0].name: feed})[-2 * len(tensors) :]])
         low, high = np.minimum(low, found[0::2]), np.maximum(high, found[1::2])  # both keep a NaN
         broken = ~(np.isfinite(low) & np.isfinite(high))
         if broken.any():
@@ -37,27 +69,73 @@ def minimum_maximum(proto: ModelProto, tensors: Sequence[str], calibration: Cali
             )
     if np.isinf(low).all():
         raise DataRejected("the calibration set holds no images; give some hundred real ones with --calibration.")
-    return {tensor: (float(low[i]), float(high[i])) for i, tensor in enumerate(tensors)}
+    return Statistics(names=tuple(tensors), low=low, high=high, flat=images.flat, alike=images.count > 1 and images.alike)
 
 
-def _watched(proto: ModelProto, tensors: Sequence[str]) -> ModelProto:
-    """A copy of the graph with two more outputs for each tensor: its least and its greatest value."""
+class _Images:
+    """What is wrong with images as a whole."""
+
+    def __init__(self) -> None:
+        self.count, self.flat, self.alike = 0, True, True
+        self._first: NDArray[np.float32] | None = None
+
+    def look(self, images: NDArray[np.float32]) -> None:
+        if not len(images):
+            return
+        self._first = images[0].copy() if self._first is None else self._first
+        self.count += len(images)
+        self.flat = self.flat and bool((images == images[:, :, :1, :1]).all())
+        self.alike = self.alike and bool((images == self._first).all())
+
+
+def _histograms(
+    proto: ModelProto, tensors: Sequence[str], calibration: Calibration, low: NDArray[np.float64], high: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Image by image where the batch is open, because all tensors of a feed are in memory at once."""
+    engine = _open(proto, tensors, ("Identity",))
+    counts, zeros = np.zeros((len(tensors), BINS), dtype=np.int64), np.zeros(len(tensors), dtype=np.int64)
+    size = _batch(engine) or 1
+    for feed, real in _feeds(calibration(), size):
+        for row, values in enumerate(engine.run({engine.inputs[0].name: feed})[-len(tensors) :]):
+            part = values[:real] if values.ndim and len(values) == size else values
+            zeros[row] += part.size - np.count_nonzero(part)
+            if low[row] < high[row]:
+                counts[row] += np.bincount(_bins(part.reshape(-1), low[row], high[row]), minlength=BINS)
+    for row in np.flatnonzero((low <= 0) & (high >= 0) & (low < high)):
+        counts[row, _bins(np.zeros(1, dtype=np.float32), low[row], high[row])] -= zeros[row]
+    return counts, zeros
+
+
+def _bins(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.intp]:
+    places = ((values - np.float32(low)) * np.float32(BINS / (high - low))).astype(np.intp)
+    return np.clip(places, 0, BINS - 1, out=places)
+
+
+def _open(proto: ModelProto, tensors: Sequence[str], operators: Sequence[str]) -> Engine:
+    """The graph with more outputs: what each of the operators makes of each of the tensors."""
     watched: ModelProto = ModelProto.FromString(proto.SerializeToString())
     graph = watched.graph
     for position, tensor in enumerate(tensors):
-        for operator in ("ReduceMin", "ReduceMax"):
+        for operator in operators:
             output = f"edgecnn/{operator}/{position}"
-            graph.node.append(helper.make_node(operator, [tensor], [output], name=output, keepdims=0))
-            graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    return watched
+            scalar = operator.startswith("Reduce")
+            graph.node.append(helper.make_node(operator, [tensor], [output], name=output, **({"keepdims": 0} if scalar else {})))
+            graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [] if scalar else None))
+    return open_graph(watched.SerializeToString(), optimize=False)
 
 
-def _feeds(batches: Iterable[NDArray[np.float32]], size: int | None) -> Iterator[NDArray[np.float32]]:
-    """The images in batches of `size`, the last one filled up with its last image; as they come where size is None."""
+def _batch(engine: Engine) -> int | None:
+    size = engine.inputs[0].shape[0]
+    return size if isinstance(size, int) else None
+
+
+def _feeds(batches: Iterable[NDArray[np.float32]], size: int | None) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """The images in batches of `size`, the last one filled up with its last image, and how many are real; as they come where size is None."""
     for batch in batches:
         step = size or len(batch)
         for start in range(0, len(batch), max(step, 1)):
             part = batch[start : start + step]
-            if len(part) < step:
-                part = np.concatenate([part, np.repeat(part[-1:], step - len(part), axis=0)])
-            yield np.ascontiguousarray(part, dtype=np.float32)
+            real = len(part)
+            if real < step:
+                part = np.concatenate([part, np.repeat(part[-1:], step - real, axis=0)])
+            yield np.ascontiguousarray(part, dtype=np.float32), real

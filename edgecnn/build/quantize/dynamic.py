@@ -9,7 +9,6 @@ from __future__ import annotations
 import onnx
 
 from edgecnn.artifact.files import temporary_folder
-from edgecnn.artifact.records import Scalar
 from edgecnn.build.quantize import Calibration, Quantized
 from edgecnn.build.quantize._graph import finish, import_tidily, load, root_log_aside, tools
 from edgecnn.errors import SourceRejected
@@ -31,10 +30,10 @@ def quantize(model: bytes, calibration: Calibration | None = None, *, per_channe
     del bare.graph.value_info[:]  # it would contradict the transposed weights
     weights = {entry.name for entry in bare.graph.initializer}
     chosen = [node.name for node in bare.graph.node if node.op_type in OPERATORS and not node.domain and node.input[1] in weights]
-    configuration: dict[str, Scalar] = {"weight_type": "int8", "activation_type": "uint8", "per_channel": per_channel, "reduce_range": reduce_range}
+    facts = {"weight_type": "int8", "activation_type": "uint8"}
     if not chosen:
         note = "it has no Gemm or MatMul with constant weights, so nothing was quantized"
-        return Quantized(model=finish(bare, original), configuration=configuration, tools=tools(), note=note)
+        return Quantized(model=finish(bare, original), configuration=facts, tools=tools(), note=note)
     with temporary_folder() as folder, root_log_aside():
         target = folder / "dynamic.onnx"
         try:
@@ -49,4 +48,4 @@ def quantize(model: bytes, calibration: Calibration | None = None, *, per_channe
         except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise SourceRejected(f"onnxruntime can't quantize this graph dynamically ({error}); take --quantize int8 or fp16.") from error
         proto = onnx.load(target)
-    return Quantized(model=finish(proto, original), configuration=configuration, tools=tools())
+    return Quantized(model=finish(proto, original), configuration=facts, tools=tools())

@@ -7,27 +7,22 @@ float32, so logits keep their full resolution. onnxruntime then runs QLinearConv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto
 
-from edgecnn.artifact.records import Scalar
 from edgecnn.build.quantize import Calibration, Quantized
-from edgecnn.build.quantize._graph import attribute, constant, finish, import_tidily, load, root_log_aside, tools
-from edgecnn.build.quantize._ranges import minimum_maximum
+from edgecnn.build.quantize._cache import measured
+from edgecnn.build.quantize._choice import BETWEEN, CLAMPS, HEAVY, activations, choose, left_in_float
+from edgecnn.build.quantize._graph import consumers, finish, import_tidily, load, root_log_aside, tools
+from edgecnn.build.quantize._ranges import Statistics
+from edgecnn.build.quantize._rewrite import rewrite
+from edgecnn.build.quantize._thresholds import Range, ranges_of
 from edgecnn.errors import UsageError
 
 NEEDS_CALIBRATION = True
-
-HEAVY = ("Conv", "Gemm", "MatMul")
-CLAMPS = ("Relu", "Clip")
-BETWEEN = (
-    *("Add", "Mul", "Concat", "Sigmoid", "LeakyRelu"),  # onnxruntime has integer kernels for them
-    *("MaxPool", "AveragePool", "GlobalAveragePool", "Pad"),
-    *("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Split", "Slice"),  # these only move bytes
-)
 
 
 def quantize(
@@ -37,44 +32,67 @@ def quantize(
     activation_type: Literal["uint8", "int8"] = "uint8",
     per_channel: bool = True,
     reduce_range: bool = False,
+    ranges: Literal["minmax", "percentile", "entropy", "mse"] = "minmax",
+    percentile: float = 99.99,
+    keep_float: tuple[str, ...] = (),
 ) -> Quantized:
     """`model` with int8 weights (symmetric), int32 biases, and activations in `activation_type` with free zero points.
 
     per_channel: a weight scale for each output channel; reduce_range: 7-bit weights, for CPUs whose products of uint8 and int8 saturate.
-    Ranges are the least and greatest values on the calibration images. A ReLU or Clip goes into the range that follows it.
-    Raises UsageError without calibration, DataRejected where it is empty, SourceRejected where a range isn't finite.
+    ranges: of the activations, from their values on the calibration images: all of them (minmax), the middle `percentile` %, or what keeps
+    their distribution (entropy) or themselves (mse) best; see _thresholds. A ReLU or Clip goes into the range that follows it.
+    keep_float: layers (nodes) that stay in float, by their names.
+    Raises UsageError without calibration, for a percentile that isn't within 50 and 100 or an unknown layer; DataRejected where the
+    calibration is empty, SourceRejected where a range isn't finite.
     """
     if calibration is None:
         raise UsageError("int8 needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
+    if not 50 < percentile <= 100:
+        raise UsageError(f"percentile is {percentile:g}; more than 50 and at most 100 was wanted, such as 99.99.")
     original = load(model, opset=13)
     proto = ModelProto.FromString(original.SerializeToString())
-    _pool_means(proto)
-    _clamp_before_pool(proto)
-    chosen = _choose(proto)
-    configuration: dict[str, Scalar] = {
-        "activation_type": activation_type,
-        "weight_type": "int8",
-        "per_channel": per_channel,
-        "reduce_range": reduce_range,
-        "calibration_method": "minmax",
-    }
+    rewrite(proto)
+    chosen = choose(proto, keep_float)
+    facts = {"weight_type": "int8"}
     if not chosen:
-        note = "it has no Conv, Gemm or MatMul with constant weights, so nothing was quantized"
-        return Quantized(model=finish(proto, original), configuration=configuration, tools=tools(), note=note)
-    ranges = minimum_maximum(proto, _activations(proto, chosen), calibration)
-    proto = _insert_pairs(proto, chosen, ranges, activation_type=activation_type, per_channel=per_channel, reduce_range=reduce_range)
+        note = "nothing was quantized: no Conv, Gemm or MatMul with constant weights is there, or none that may leave float"
+        return Quantized(model=finish(proto, original), configuration=facts, tools=tools(), note=note)
+    statistics = measured(proto, activations(proto, chosen), calibration, histograms=ranges != "minmax")
+    notes = (*_of_images(statistics), left_in_float(proto, chosen, keep_float), _of_constants(proto, statistics))
+    limits = ranges_of(statistics, ranges, percentile=percentile)
+    proto = _insert_pairs(proto, chosen, limits, activation_type=activation_type, per_channel=per_channel, reduce_range=reduce_range)
     _free_products(proto, chosen)
-    return Quantized(model=finish(proto, original), configuration=configuration, tools=tools())
+    return Quantized(model=finish(proto, original), configuration=facts, tools=tools(), note="; ".join(filter(None, notes)) or None)
+
+
+def _of_images(statistics: Statistics) -> list[str]:
+    if statistics.flat:
+        return ["every calibration image is of one flat colour, as from a covered lens or a failed decoder, so the ranges fit no real picture"]
+    if statistics.alike:
+        return ["all calibration images are the same picture, so the ranges fit that one alone; give some hundred different ones"]
+    return []
+
+
+def _of_constants(proto: ModelProto, statistics: Statistics) -> str | None:
+    """Layers that answer every image alike: their channels are dead, or the images unfit."""
+    if statistics.flat:
+        return None
+    makers = {output: node.name for node in proto.graph.node for output in node.output}
+    still = [makers[name] for name, low, high in zip(statistics.names, statistics.low, statistics.high, strict=True) if low == high and name in makers]
+    if not still:
+        return None
+    more = f" and {len(still) - 3} more" if len(still) > 3 else ""
+    return f"one and the same value on all calibration images comes from {', '.join(still[:3])}{more}: dead channels, or images that don't fit"
 
 
 def _insert_pairs(
-    proto: ModelProto, chosen: set[str], ranges: Mapping[str, tuple[float, float]], *, activation_type: str, per_channel: bool, reduce_range: bool
+    proto: ModelProto, chosen: frozenset[str], limits: Mapping[str, Range], *, activation_type: str, per_channel: bool, reduce_range: bool
 ) -> ModelProto:
     library = import_tidily("onnxruntime.quantization")
     types = {"uint8": library.QuantType.QUInt8, "int8": library.QuantType.QInt8}
     calibrate = import_tidily("onnxruntime.quantization.calibrate")  # the package itself shows these since 1.24 only
     as_data = {}
-    for name, (low, high) in ranges.items():
+    for name, (low, high) in limits.items():
         if low == high == 0:
             high = 1.0  # onnxruntime would take 1 as the scale, and round the next bias to whole weight scales
         as_data[name] = calibrate.TensorData(lowest=np.array(low, dtype=np.float32), highest=np.array(high, dtype=np.float32))
@@ -96,123 +114,11 @@ def _insert_pairs(
         return made
 
 
-def _consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
-    found: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        for name in node.input:
-            found.setdefault(name, []).append(node)
-    return found
-
-
-def _pool_means(proto: ModelProto) -> None:
-    """A mean over height and width becomes GlobalAveragePool, which has an integer kernel, and Flatten where it drops the axes."""
-    graph = proto.graph
-    shapes = {value.name: value for value in (*graph.value_info, *graph.input)}
-    for node in [node for node in graph.node if node.op_type == "ReduceMean" and not node.domain]:
-        source = shapes.get(node.input[0])
-        axes = constant(proto, node.input[1]) if len(node.input) > 1 else attribute(node, "axes")
-        if source is None or len(source.type.tensor_type.shape.dim) != 4 or axes is None or sorted(int(axis) % 4 for axis in axes) != [2, 3]:
-            continue
-        result, dropped = node.output[0], not attribute(node, "keepdims", 1)
-        pool = helper.make_node("GlobalAveragePool", [source.name], [f"{result}_pooled" if dropped else result], name=node.name)
-        if dropped:
-            place = list(graph.node).index(node)
-            graph.node.insert(place + 1, helper.make_node("Flatten", [pool.output[0]], [result], name=f"{node.name}_Flatten", axis=1))
-            pooled = graph.value_info.add()
-            pooled.CopyFrom(source)
-            pooled.name = pool.output[0]
-            for dim in pooled.type.tensor_type.shape.dim[2:]:
-                dim.dim_value = 1
-        node.CopyFrom(pool)
-
-
-def _clamp_before_pool(proto: ModelProto) -> None:
-    """MaxPool, then ReLU: the same the other way round, and then the convolution's range can absorb the ReLU."""
-    readers = _consumers(proto.graph.node)
-    outputs = {value.name for value in proto.graph.output}
-    shapes = {value.name: value for value in proto.graph.value_info}
-    for pool in proto.graph.node:
-        if pool.op_type != "MaxPool" or len(pool.output) != 1 or pool.output[0] in outputs:
-            continue
-        after, source = readers.get(pool.output[0], []), pool.input[0]
-        if len(after) != 1 or after[0].op_type != "Relu" or len(readers[source]) != 1 or source not in shapes:
-            continue
-        relu, middle, result = after[0], pool.output[0], after[0].output[0]
-        relu.input[0], relu.output[0] = source, middle
-        pool.input[0], pool.output[0] = middle, result
-        shapes[middle].CopyFrom(shapes[source])
-        shapes[middle].name = middle
-
-
-def _choose(proto: ModelProto) -> set[str]:
-    """The names of the nodes to quantize."""
-    weights = {entry.name for entry in proto.graph.initializer if entry.data_type == TensorProto.FLOAT}
-    heavy = {node.name for node in proto.graph.node if node.op_type in HEAVY and not node.domain and _constant_weights(node, weights)}
-    upstream = _upstream_of(proto, heavy)
-    chosen: set[str] = set()
-    integer: dict[str, NodeProto] = {}
-    for node in proto.graph.node:
-        maker = integer.get(node.input[0]) if node.input else None
-        if node.domain:
-            take = False
-        elif node.op_type in CLAMPS:
-            take = maker is not None and _holds_zero(proto, node) and (node.name in upstream or maker.op_type == "Conv")
-        elif node.op_type in BETWEEN:
-            take = node.name in upstream and any(name in integer for name in node.input) and _float_output(proto, node)
-        else:
-            take = node.name in heavy
-        if take:
-            chosen.add(node.name)
-            integer.update(dict.fromkeys(node.output, node))
-    return chosen
-
-
-def _constant_weights(node: NodeProto, weights: set[str]) -> bool:
-    """MatMul may also multiply two activations; a Gemm's or a Conv's bias must be constant, so that it can be an int32."""
-    return node.op_type == "MatMul" or all(name in weights for name in node.input[1:] if name)
-
-
-def _upstream_of(proto: ModelProto, heavy: set[str]) -> set[str]:
-    """The names of the nodes that a heavy one lies behind, and of the heavy ones."""
-    readers = _consumers(proto.graph.node)
-    found = set(heavy)
-    for node in reversed(proto.graph.node):
-        if any(reader.name in found for name in node.output for reader in readers.get(name, [])):
-            found.add(node.name)
-    return found
-
-
-def _holds_zero(proto: ModelProto, node: NodeProto) -> bool:
-    """A range always holds 0, so a Clip to one side of it can't be absorbed."""
-    if node.op_type == "Relu":
-        return True
-    bounds = [constant(proto, name) for name in node.input[1:] if name]
-    if any(bound is None for bound in bounds):
-        return False
-    low = constant(proto, node.input[1]) if len(node.input) > 1 and node.input[1] else -np.inf
-    high = constant(proto, node.input[2]) if len(node.input) > 2 and node.input[2] else np.inf
-    return bool(low <= 0 <= high)
-
-
-def _float_output(proto: ModelProto, node: NodeProto) -> bool:
-    values = {value.name: value.type.tensor_type.elem_type for value in (*proto.graph.value_info, *proto.graph.output)}
-    return all(values.get(name) == TensorProto.FLOAT for name in node.output if name)
-
-
-def _activations(proto: ModelProto, chosen: set[str]) -> list[str]:
-    """The float tensors that the chosen nodes read or write and that aren't constant, in the graph's order."""
-    known = (*proto.graph.value_info, *proto.graph.input, *proto.graph.output)
-    floats = {value.name for value in known if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    constants = {entry.name for entry in proto.graph.initializer}
-    tensors = (name for node in proto.graph.node if node.name in chosen for name in (*node.input, *node.output))
-    return list(dict.fromkeys(name for name in tensors if name in floats and name not in constants))
-
-
-def _free_products(proto: ModelProto, chosen: set[str]) -> None:
+def _free_products(proto: ModelProto, chosen: frozenset[str]) -> None:
     """Take off the pairs behind matrix products that no integer operator reads: they would only round the answer."""
     graph = proto.graph
     products = {name for node in graph.node if node.op_type in ("Gemm", "MatMul") for name in node.output}
-    readers = _consumers(graph.node)
+    readers = consumers(graph.node)
     outputs = {value.name for value in graph.output}
     for rounding in [node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] in products]:
         (back,) = readers[rounding.output[0]]
