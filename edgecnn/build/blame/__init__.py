@@ -1,0 +1,145 @@
+"""Who is to blame: the artifact's way from image to answer, stage by stage and layer by layer, against the network that it was made from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.build import quantize as quantizers
+from edgecnn.build.blame import layers, stages
+from edgecnn.build.blame.changes import changed_attributes, changes, first_difference
+from edgecnn.build.blame.rebuilt import Graph, Tell, rebuild
+from edgecnn.build.blame.records import Blame, LayerRow, StageRow
+from edgecnn.build.blame.subject import Originals, Reference, Subject, open_images, open_reference, open_subject
+from edgecnn.build.describe import PreprocessLike
+from edgecnn.build.onnx_io import parse
+from edgecnn.build.sensitivity import matching_graph
+from edgecnn.build.source import Source
+from edgecnn.data.collection import Collection, open_collection
+from edgecnn.device.image import normalize, to_uint8
+from edgecnn.errors import UsageError
+
+__all__ = ["Blame", "LayerRow", "StageRow", "blame"]
+
+IMAGES = 256
+MIN_SQNR_DB = 15.0
+"""Of the logits of a quantized graph: noise of 3 % of the signal's power. Sound int8 networks have 17 dB and more."""
+
+Given = Collection | Path | str
+
+
+def blame(
+    file: Path | str,
+    reference: str | Path,
+    *,
+    data: Given | None = None,
+    calibration: Given | None = None,
+    images: int = IMAGES,
+    by_layer: bool = True,
+    min_sqnr_db: float = MIN_SQNR_DB,
+    preprocess: PreprocessLike | None = None,
+    tell: Tell = lambda text: None,
+    **described: Any,
+) -> Blame:
+    """Hold each stage of the artifact `file` against the network `reference` that it was made from, and each layer of a quantized graph.
+
+    reference: a checkpoint, an .onnx, or what else `build.source.open_source` takes; `described` are its weights, args, output_index, ...
+    data: images, of which `images` are taken, spread evenly; the artifact's few golden ones where none are given. calibration: the images that
+    its ranges were measured on, so that it can be quantized again. min_sqnr_db: of the logits of quantized graphs, the least that will do.
+    preprocess: how the reference wants its images, where it doesn't say so itself. tell: what is being done, now and then.
+    Raises InputMissing, ArtifactRejected, DataRejected, ImageRejected, UsageError, and what open_source raises.
+    """
+    if images < 1:
+        raise UsageError(f"{images} images were asked for; at least 1 was wanted.")
+    if not math.isfinite(min_sqnr_db):
+        raise UsageError(f"an SQNR of {min_sqnr_db} dB was asked for; a finite number was wanted, such as 15.")
+    tell("opening the artifact and the reference")
+    subject = open_subject(Path(file))
+    source = open_reference(reference, subject, preprocess=preprocess, **described)
+    chosen = open_images(subject, data, images)
+    measured_on = open_collection(calibration) if isinstance(calibration, (str, Path)) else calibration
+    graphs = rebuild(subject, source, measured_on, check_inputs=_golden_inputs(subject), tell=tell)
+    measured = stages.measure(subject, source, graphs, chosen, min_sqnr_db=min_sqnr_db, tell=tell)
+    untold = _why_no_layers(subject, measured.rows[-1])
+    found = _layers(subject, graphs, measured.pixels, tell) if by_layer and untold is None else ()
+    notes = [*source.notes, *_notes(subject, chosen, found, calibrated=measured_on is not None)]
+    if by_layer and subject.manifest.quantization != "none" and not found:
+        notes.append(f"no layer could be told: {untold or 'the graph has no QuantizeLinear/DequantizeLinear pairs'}")
+    result = Blame(
+        file=str(file),
+        reference=str(reference),
+        images=len(chosen),
+        origin="golden" if isinstance(chosen, Originals) else "data",
+        stages=measured.rows,
+        layers=found,
+        layer_images=len(measured.pixels) if found else 0,
+        notes=tuple(notes),
+    )
+    return replace(result, changed=_changed(result, subject, source.network, graphs, measured.pixels))
+
+
+def _golden_inputs(subject: Subject) -> NDArray[np.float32]:
+    pre = subject.float_spec.preprocess
+    return np.stack([normalize(to_uint8(data, pre, name=name), pre) for name, data in subject.golden.originals])
+
+
+def _why_no_layers(subject: Subject, packaged: StageRow) -> str | None:
+    """None where they can be measured."""
+    recorded = subject.recorded("quantize")
+    if packaged.against_source is None:
+        return "the packaged graph doesn't answer"
+    if recorded is not None and recorded.configuration.get("equalize"):
+        return "its channels were scaled before it was quantized, so its tensors aren't the reference's"
+    return "it isn't quantized" if subject.manifest.quantization == "none" else None
+
+
+def _layers(subject: Subject, graphs: tuple[Graph, ...], pixels: NDArray[np.uint8], tell: Tell) -> tuple[LayerRow, ...]:
+    """Of the packaged graph, against the simplified one."""
+    simplified, recorded = graphs[1].model, subject.recorded("quantize")
+    assert simplified is not None
+    configuration = recorded.configuration if recorded is not None else {}
+    name = str(configuration.get("quantizer", ""))
+    return layers.measure(
+        simplified,
+        subject.model,
+        normalize(pixels, subject.float_spec.preprocess),
+        quantized_inputs=normalize(pixels, subject.spec.preprocess),
+        options=quantizers.configure(name, quantizers.recorded(configuration)) if name in quantizers.names() else None,
+        progress=lambda done, total: tell(f"measuring layers, {done} of {total}"),
+    )
+
+
+def _changed(result: Blame, subject: Subject, network: Source, graphs: tuple[Graph, ...], pixels: NDArray[np.uint8]) -> tuple[str, ...]:
+    """Where in the graph the culprit's answers leave those before it, as far as it can be told."""
+    culprit = result.culprit
+    stage = "" if culprit is None else culprit.stage
+    models = {"source": network.onnx, **{graph.stage: graph.model for graph in graphs}}
+    before = {"export": "source", "simplify": "export", "quantize": "simplify", "packaged": graphs[-1].stage}.get(stage, "")
+    wanted, found = models.get(before), subject.model if stage == "packaged" else models.get(stage)
+    if wanted is None or found is None or wanted == found:
+        return ()
+    if stage == "packaged":
+        return changes(wanted, found)
+    if stage == "quantize":
+        return changed_attributes(matching_graph(wanted), parse(found))
+    said = first_difference(wanted, found, normalize(pixels[:8], subject.float_spec.preprocess), tolerance=stages.FLOAT_TOLERANCE)
+    return () if said is None else (said,)
+
+
+def _notes(subject: Subject, chosen: Collection, found: tuple[LayerRow, ...], *, calibrated: bool) -> Iterator[str]:
+    if isinstance(chosen, Originals):
+        count = len(chosen)
+        images = "image is" if count == 1 else "images are"
+        yield f"the artifact's {count} golden {images} few, and chosen among those that are decided alike; give --data to tell more"
+    if calibrated and not any("calibration_sha256" in stage.configuration for stage in subject.stages):
+        yield "the calibration images weren't needed: no ranges were measured when the artifact was made"
+    strangers = [tensor.tensor for layer in found for tensor in layer.tensors if not tensor.matched]
+    if strangers:
+        more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
+        yield f"the float graph has nothing like {', '.join(strangers[:3])}{more}, so no error can be told there"

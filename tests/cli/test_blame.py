@@ -1,0 +1,134 @@
+"""`edgecnn blame`: the verdict first, tables for people, JSON for programs, and an exit code that says whether a stage falls short."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from edgecnn.build import pipeline
+from edgecnn.build.blame import rebuilt
+from edgecnn.build.simplify import Simplified
+from edgecnn.cli import main
+from tests.fixtures.onnx_nets import COLORS, color_folder, color_net
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blame")
+    (folder / "net.onnx").write_bytes(color_net(batch="batch"))
+    color_folder(folder / "some", 24, seed=1)
+    color_folder(folder / "others", 60, seed=2)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (pipeline, rebuilt):  # without onnxsim's child, which takes seconds
+            patch.setattr(module, "simplify", lambda model, **_: Simplified(model=model))
+        for name, preprocess in (("good", "size=16x16"), ("bgr", "size=16x16,channels=BGR")):
+            given = {"labels": COLORS, "preprocess": preprocess, "calibration": folder / "some", "validation": folder / "others"}
+            pipeline.export(folder / "net.onnx", output=folder / f"{name}.edgecnn", quantize="int8", force=True, **given)
+        yield folder
+
+
+def run(place, *options, file="good", preprocess=("--preprocess", "size=16x16")):
+    arguments = [str(place / f"{file}.edgecnn"), "--reference", str(place / "net.onnx"), *preprocess, *options]
+    return main(["blame", *arguments])
+
+
+def images(place):
+    return ["--data", str(place / "others"), "--calibration", str(place / "some")]
+
+
+def test_the_verdict_comes_first_and_a_row_a_stage_follows(place, capsys):
+    assert run(place, *images(place), "--images", "20") == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0] == f"no stage of {place}/good.edgecnn falls short of its limits."
+    assert lines[2] == "by stage, against the source network, on 20 images of --data:"
+    assert [line.split()[0] for line in lines[3:10]] == ["stage", "preprocessing", "export", "simplify", "quantize", "optimized", "packaged"]
+    assert re.fullmatch(
+        r"quantize +rebuilt alike +[\d.e-]+ +[\d.e-]+ +\d\d\.\d dB +0\.\d{6} +20 of 20 +[\d.e-]+ .* 98 % alike, 15 dB +pass", lines[7]
+    )
+    assert "\x1b" not in captured.out
+
+
+def test_layers_are_shown_the_worst_first_with_their_tensors(place, capsys):
+    assert run(place, *images(place), "--layers", "2") == 0
+    out = capsys.readouterr().out
+    assert "by layer, each alone quantized, on 60 images, the 2 worst of 5:" in out
+    rows = out[out.index("by layer") : out.index("their tensors")].splitlines()[2:4]
+    figures = [float(re.search(r"(\d+\.\d) dB", row)[1]) for row in rows]
+    assert figures == sorted(figures)
+    assert re.search(r"tensor +of layer +SQNR +arriving +values +range +scale +zero point +saturated", out)
+
+
+def test_no_layers_are_measured_where_none_are_asked_for(place, capsys):
+    assert run(place, *images(place), "--layers", "0") == 0
+    captured = capsys.readouterr()
+    assert "by layer" not in captured.out
+    assert "no layer could be told" not in captured.err
+
+
+def test_a_stage_that_falls_short_ends_with_1_and_the_verdict_on_standard_error(place, capsys):
+    assert run(place, *images(place), file="bgr") == 1
+    captured = capsys.readouterr()
+    verdict = captured.out.splitlines()[0]
+    assert verdict.startswith(f"{place}/bgr.edgecnn falls short first at preprocessing: channels is BGR in the artifact and RGB in the reference")
+    assert captured.err.splitlines()[-1] == f"edgecnn: {verdict}"
+    assert any(re.fullmatch(r"preprocessing .* FAIL", line) for line in captured.out.splitlines())
+    assert "FAIL preprocessing: channels is BGR" in captured.out
+
+
+def test_json_gives_the_same_facts_to_programs(place, capsys):
+    assert run(place, *images(place), "--json", file="bgr") == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["schema"], facts["passed"], facts["culprit"], facts["entered"]) == (1, False, "preprocessing", None)
+    assert facts["verdict"].startswith(f"{place}/bgr.edgecnn falls short first at preprocessing")
+    assert [stage["stage"] for stage in facts["stages"]] == ["preprocessing", "export", "simplify", "quantize", "optimized", "packaged"]
+    quantized = facts["stages"][3]
+    assert quantized["made"] == "rebuilt alike"
+    assert quantized["graph_sha256"] == quantized["recorded_sha256"]
+    assert set(quantized["against_source"]) == {
+        *("samples", "max_abs", "mean_abs", "sqnr_db", "cosine", "agreeing", "agreement", "kl_divergence"),
+    }
+    layer = facts["layers"][0]
+    assert {"layer", "operator", "sqnr_db", "weights_sqnr_db", "activations_sqnr_db", "tensors", "advice"} == set(layer)
+    assert len(facts["layers"]) == 5
+
+
+def test_without_images_it_says_what_that_is_worth(place, capsys):
+    assert run(place) == 0
+    captured = capsys.readouterr()
+    assert "on 8 golden images" in captured.out
+    assert "8 golden images are few" in captured.err
+    assert "can't be measured again without --calibration, so the packaged graph stands for it" in captured.err
+
+
+def test_a_table_is_drawn_on_a_terminal(place, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "220")
+    assert run(place, *images(place)) == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
+    assert "──" in shown
+    assert re.search(r"packaged +- ", shown)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--images", "0"], 2, "0 images were asked for; at least 1 was wanted"),
+        (["--layers", "-1"], 2, "-1 layers were asked for; 0 or more was wanted"),
+        (["--data", "gone"], 3, "gone doesn't exist"),
+        (["--min-sqnr", "nan"], 2, "nan"),
+    ],
+)
+def test_bad_requests_are_refused_in_a_sentence(place, capsys, options, code, told):
+    assert run(place, *options) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert told in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_reference_that_is_not_there_is_told(place, capsys):
+    assert main(["blame", str(place / "good.edgecnn"), "--reference", "gone.onnx"]) == 3
+    assert "gone.onnx doesn't exist" in capsys.readouterr().err
