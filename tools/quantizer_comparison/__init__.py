@@ -1,0 +1,1 @@
+"""What tools/compare_quantizers is made of: the networks, and the quantizers of others."""
