@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from model_making.published import crops, fetch, load_published
+from model_making.trained import with_data
 from torch import nn
 
 from edgecnn.artifact.bundle import open_bundle
@@ -22,8 +24,6 @@ from edgecnn.train.nets.efficientnet_lite0 import build as efficientnet_lite0
 from edgecnn.train.nets.efficientnet_lite0 import convert_published
 from edgecnn.train.nets.mobilenetv2 import MobileNetV2
 from edgecnn.train.recipe import load_recipe
-from model_making.published import crops, fetch, load_published
-from model_making.trained import with_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OWN = Path(__file__).resolve().parent / "nets"

@@ -51,5 +51,3 @@ def _clamp_before_pool(proto: ModelProto) -> None:
         pool.input[0], pool.output[0] = middle, result
         shapes[middle].CopyFrom(shapes[source])
         shapes[middle].name = middle
-
-

@@ -78,7 +78,9 @@ def _of_constants(proto: ModelProto, statistics: Statistics) -> str | None:
     if statistics.flat:
         return None
     makers = {output: node.name for node in proto.graph.node for output in node.output}
-    still = [makers[name] for name, low, high in zip(statistics.names, statistics.low, statistics.high, strict=True) if low == high and name in makers]
+    still = [
+        makers[name] for name, low, high in zip(statistics.names, statistics.low, statistics.high, strict=True) if low == high and name in makers
+    ]
     if not still:
         return None
     more = f" and {len(still) - 3} more" if len(still) > 3 else ""
