@@ -16,7 +16,7 @@ from edgecnn.build.blame import layers, stages
 from edgecnn.build.blame.changes import changed_attributes, changes, first_difference
 from edgecnn.build.blame.rebuilt import Graph, Tell, rebuild
 from edgecnn.build.blame.records import Blame, LayerRow, StageRow
-from edgecnn.build.blame.subject import Originals, Reference, Subject, open_images, open_reference, open_subject
+from edgecnn.build.blame.subject import Originals, Subject, open_images, open_reference, open_subject
 from edgecnn.build.describe import PreprocessLike
 from edgecnn.build.onnx_io import parse
 from edgecnn.build.sensitivity import matching_graph
