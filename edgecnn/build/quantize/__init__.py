@@ -26,7 +26,21 @@ from edgecnn.errors import UsageError
 Calibration = Callable[[], Iterator[NDArray[np.float32]]]
 """Gives the calibration images from the first one on, each time it is called: float32 batches (n, channels, height, width), n as it likes.
 
-Where it has an attribute `identity`, a text that is equal for equal images only, what is measured on them may be kept for the next time."""
+Where it has an attribute `identity`, a text that is equal for equal images only, what is measured on them may be kept for the next time.
+Where it has an attribute `training` that isn't None, a graph may be fine-tuned on that."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Training:
+    """Images to fine-tune on: how many, the sha256 of their own, uint8 pixels (n, height, width, channels) when they are asked for, and what
+    makes float32 inputs (n, channels, height, width) of some; multi_label: whether several labels may hold. progress hears of each step."""
+
+    count: int
+    sha256: str
+    pixels: Callable[[], NDArray[np.uint8]]
+    normalize: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    multi_label: bool
+    progress: Callable[[int, int], None] = lambda done, total: None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,6 @@ the device rounds them, with straight-through gradients; scales are learnt (LSQ,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgecnn.build.onnx_io import parse, serialize
+from edgecnn.build.quantize import Training
 from edgecnn.build.quantize._torch_graph import TorchGraph
 from edgecnn.errors import DataRejected, SourceRejected
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,24 +37,22 @@ class _Constant:
 def fine_tune(
     reference: bytes,
     quantized: bytes,
-    inputs: NDArray[np.float32],
+    training: Training,
     *,
     steps: int = 300,
     batch: int = 32,
     learning_rate: float = 1e-4,
     weight_limit: int = 127,
-    multi_label: bool = False,
     seed: int = 0,
-    progress: Progress = lambda done, total: None,
 ) -> bytes:
     """The QDQ graph `quantized` with integers and scales that answer more nearly as the float32 graph `reference` does.
 
-    inputs: float32 (n, channels, height, width), some thousand training images; weight_limit: the largest integer of a weight (64 with
-    reduce_range). The loss is the Kullback-Leibler divergence between the two graphs' scores; Adam, its rate falling to 0 along a cosine.
+    training: some thousand images; weight_limit: the largest integer of a weight (64 with reduce_range). The loss is the Kullback-Leibler divergence between the two graphs' scores; Adam, its rate falling to 0 along a cosine.
     Equal arguments, versions and numbers of threads give equal bytes. Raises DataRejected without inputs, SourceRejected for an operator
     that can't be trained through, or where the loss isn't finite any more.
     """
-    if not len(inputs):
+    pixels = training.pixels() if training.count else ()
+    if not len(pixels):
         raise DataRejected("there are no images to fine-tune on; give some thousand training images with --qat.")
     proto = parse(quantized)
     student, teacher = _Student(proto, parse(reference), weight_limit), TorchGraph(parse(reference))
@@ -64,18 +60,18 @@ def fine_tune(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     random = np.random.Generator(np.random.PCG64(seed))
     for step in range(steps):
-        chosen = random.choice(len(inputs), size=min(batch, len(inputs)), replace=False)
-        x = torch.from_numpy(inputs[np.sort(chosen)])
+        chosen = random.choice(len(pixels), size=min(batch, len(pixels)), replace=False)
+        x = torch.from_numpy(training.normalize(pixels[np.sort(chosen)]))
         with torch.no_grad():
             wanted = teacher(x)
-        loss = _divergence(wanted, student(x), multi_label)
+        loss = _divergence(wanted, student(x), training.multi_label)
         if not torch.isfinite(loss):
             raise SourceRejected(f"fine-tuning diverged in step {step + 1} (its loss is {loss.item()}); take a lower learning rate.")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        progress(step + 1, steps)
+        training.progress(step + 1, steps)
     student.write(proto)
     return serialize(proto)
 

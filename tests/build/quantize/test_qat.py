@@ -11,12 +11,17 @@ import torch
 from onnx import numpy_helper
 
 from edgecnn.build.onnx_io import parse
-from edgecnn.build.quantize import quantize
+from edgecnn.build.quantize import Training, quantize
 from edgecnn.build.quantize._qat import _Student, fine_tune
 from edgecnn.errors import DataRejected, SourceRejected
 from tests.fixtures.onnx_nets import Net
 
 STEPS = 60
+
+
+def on(images: np.ndarray, *, multi_label: bool = False, progress: Any = lambda done, total: None) -> Training:
+    """Images that are normalized already."""
+    return Training(count=len(images), sha256="0" * 64, pixels=lambda: images, normalize=lambda x: x, multi_label=multi_label, progress=progress)
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def constants(model: bytes) -> dict[str, np.ndarray]:
 
 
 def test_the_answers_come_nearer_to_the_float_graphs(graph: bytes, coarse: bytes, images: np.ndarray, answers: Any, sqnr: Any) -> None:
-    tuned = fine_tune(graph, coarse, images, steps=STEPS, batch=8, learning_rate=1e-3, weight_limit=64)
+    tuned = fine_tune(graph, coarse, on(images), steps=STEPS, batch=8, learning_rate=1e-3, weight_limit=64)
     expected, before, after = (np.concatenate([answers(model, x[None]) for x in images]) for model in (graph, coarse, tuned))
     assert sqnr(expected, after) > sqnr(expected, before) + 2
 
@@ -59,28 +64,28 @@ def test_what_was_trained_stands_in_the_graph(graph: bytes, coarse: bytes, image
 
 
 def test_equal_arguments_give_equal_bytes(graph: bytes, coarse: bytes, images: np.ndarray) -> None:
-    first, second, other = (fine_tune(graph, coarse, images, steps=3, batch=8, seed=seed) for seed in (1, 1, 2))
+    first, second, other = (fine_tune(graph, coarse, on(images), steps=3, batch=8, seed=seed) for seed in (1, 1, 2))
     assert first == second
     assert first != other
 
 
 def test_several_labels_at_once_are_learnt_each_for_itself(graph: bytes, coarse: bytes, images: np.ndarray, answers: Any) -> None:
-    tuned = fine_tune(graph, coarse, images, steps=STEPS, batch=8, learning_rate=1e-3, weight_limit=64, multi_label=True)
+    tuned = fine_tune(graph, coarse, on(images, multi_label=True), steps=STEPS, batch=8, learning_rate=1e-3, weight_limit=64)
     expected, before, after = (np.concatenate([answers(model, x[None]) for x in images]) for model in (graph, coarse, tuned))
     assert np.abs(after - expected).mean() < np.abs(before - expected).mean()
 
 
 def test_progress_is_told_and_no_images_are_refused(graph: bytes, coarse: bytes, images: np.ndarray) -> None:
     told: list[tuple[int, int]] = []
-    fine_tune(graph, coarse, images, steps=2, batch=4, progress=lambda done, total: told.append((done, total)))
+    fine_tune(graph, coarse, on(images, progress=lambda done, total: told.append((done, total))), steps=2, batch=4)
     assert told == [(1, 2), (2, 2)]
     with pytest.raises(DataRejected, match="no images to fine-tune on"):
-        fine_tune(graph, coarse, images[:0])
+        fine_tune(graph, coarse, on(images[:0]))
 
 
 def test_a_rate_that_explodes_is_told(graph: bytes, coarse: bytes, images: np.ndarray) -> None:
     with pytest.raises(SourceRejected, match=r"diverged in step \d+ .* lower learning rate"):
-        fine_tune(graph, coarse, images * np.float32(1e30), steps=20, learning_rate=1e30)
+        fine_tune(graph, coarse, on(images * np.float32(1e30)), steps=20, learning_rate=1e30)
 
 
 def test_an_operator_that_cannot_be_trained_through_is_named(calibration: Any, images: np.ndarray) -> None:
@@ -88,4 +93,4 @@ def test_an_operator_that_cannot_be_trained_through_is_named(calibration: Any, i
     net.linear(net.pooled(net.node("Ceil", net.conv("input", (3, 3)))), 3, 5, output="logits")
     model = net.bytes()
     with pytest.raises(SourceRejected, match="Ceil"):
-        fine_tune(model, quantize("int8", model, calibration).model, images)
+        fine_tune(model, quantize("int8", model, calibration).model, on(images))
