@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -26,6 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("EDGECNN_TRUST_KEY", "EDGECNN_STORE", "EDGECNN_KEY_PASSWORD"):  # a developer's own would change what commands do
         os.environ.pop(name, None)
+    cache = tempfile.mkdtemp(prefix="edgecnn-tests-")  # what was measured before would hide whether it is measured now
+    os.environ["EDGECNN_CACHE"] = cache
+    config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
     settings.load_profile("full" if config.getoption("--full") else "edgecnn")
 
 

@@ -13,11 +13,12 @@ from edgecnn import __version__
 from edgecnn.artifact.graph import read_graph
 from edgecnn.build import export_recipe
 from edgecnn.build.conform import MAX_OPSET, MIN_OPSET
-from edgecnn.build.export_recipe import ExportRecipe, Limits, Wanted, check_calibration, image_set, read_export_recipe
-from edgecnn.build.images import Images, batches
+from edgecnn.build.export_recipe import ExportRecipe, InputType, Limits, Wanted, check_image_sets, image_set, read_export_recipe
+from edgecnn.build.images import Images
 from edgecnn.build.onnx_io import parse
+from edgecnn.build.quantizing import reader
 from edgecnn.build.search import Search, demand_enough, search
-from edgecnn.build.search.candidates import complete
+from edgecnn.build.search.candidates import QAT, complete
 from edgecnn.build.search.lab import Task
 from edgecnn.build.search.progress import Tell
 from edgecnn.build.search.records import Goal
@@ -27,6 +28,7 @@ from edgecnn.device.host import describe
 from edgecnn.errors import UsageError
 
 AUTO = "auto"
+INPUT_TYPES: tuple[InputType, ...] = ("float32", "uint8")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,7 @@ class Asked:
 
     quantize: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    input_type: InputType = "float32"
     opset: int | None = None
     batch: int | str | None = None
     atol: float
@@ -59,6 +62,8 @@ def resolve(
     has_validation: bool,
 ) -> Asked:
     """`asked` with its goal, or with what the recipe says in its place. Raises UsageError, and what reading the recipe raises."""
+    if asked.input_type not in INPUT_TYPES:
+        raise UsageError(f"there is no input type {asked.input_type}; give {' or '.join(INPUT_TYPES)}.")
     if asked.quantize == AUTO:
         _check_search(asked, max_drop, has_calibration, has_validation)
         assert max_drop is not None
@@ -90,10 +95,13 @@ def _replayed(asked: Asked, recipe: ExportRecipe) -> Asked:
     for option, given, says in (("--opset", asked.opset, recipe.opset), ("--batch", asked.batch, recipe.batch)):
         if given is not None and given != says:
             raise UsageError(f"{option} is {given} and the recipe says {says}; leave {option} away, or export without --recipe.")
+    if asked.input_type not in ("float32", recipe.input_type):
+        raise UsageError(f"--input-type is {asked.input_type} and the recipe says {recipe.input_type}; leave it away, or export without --recipe.")
     limits = recipe.limits
     return Asked(
         quantize=recipe.quantize,
         config=recipe.config,
+        input_type=recipe.input_type,
         opset=recipe.opset,
         batch=recipe.batch,
         atol=limits.atol,
@@ -112,7 +120,7 @@ def find(network: Source, model: bytes, images: Images, *, goal: Goal, tell: Tel
         network=network,
         model=model,
         spec=spec,
-        calibration=batches(images.calibration, spec.preprocess),
+        calibration=reader(images, spec),
         calibration_images=len(images.calibration),
         validation=images.validation,
         example=images.candidates.inputs[[0] * (spec.batch or 1)].astype(spec.input.dtype),
@@ -138,6 +146,7 @@ def recipe_of(found: Search, asked: Asked, exported: bytes, float32: bytes, imag
     opset, (batch, *_) = graph.opsets[""], graph.inputs[0].shape or (None,)
     return ExportRecipe(
         quantize=found.winner.quantizer,
+        input_type=asked.input_type,
         opset=opset if MIN_OPSET <= opset <= MAX_OPSET else None,
         batch=batch if isinstance(batch, int) else "dynamic",
         note=None if found.winner.quantizer == "none" else note(found),
@@ -147,6 +156,7 @@ def recipe_of(found: Search, asked: Asked, exported: bytes, float32: bytes, imag
         goal=Wanted(max_drop=found.goal.max_drop, objective=found.goal.objective),
         calibration=image_set(images.calibration) if images.calibration is not None else None,
         validation=image_set(images.validation) if images.validation is not None else None,
+        training=image_set(images.training) if images.training is not None and found.winner.config.get(QAT) else None,
         tools=versions(),
     )
 
@@ -156,7 +166,12 @@ def check_images(asked: Asked, images: Images) -> None:
     if asked.goal is not None and images.validation is not None:
         demand_enough(len(images.validation), asked.goal)
     if asked.recipe is not None:
-        check_calibration(asked.recipe, images.calibration)
+        check_image_sets(asked.recipe, calibration=images.calibration, training=images.training)
+
+
+def calibration_images(asked: Asked) -> int | None:
+    """How many a recipe was made with."""
+    return asked.recipe.calibration.images if asked.recipe is not None and asked.recipe.calibration is not None else None
 
 
 def differences(asked: Asked, float32: bytes, images: Images) -> tuple[str, ...]:

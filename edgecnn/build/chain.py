@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,10 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Link:
-    """A graph of the chain, its record, and its answers to the chain's inputs: float32 (n, labels)."""
+    """A graph of the chain, what it takes, its record, and its answers to the chain's inputs: float32 (n, labels)."""
 
     stage: Stage
+    spec: ModelSpec
     model: bytes
     logits: NDArray[np.float32]
 
@@ -90,10 +91,8 @@ def float_limits(atol: float, rtol: float) -> ParityLimits:
     return ParityLimits(atol=atol, rtol=rtol, min_agreement=1.0)
 
 
-def add_link(
-    made: Made, *, spec: ModelSpec, inputs: NDArray[np.float32], source: NDArray[np.float32], previous: Link | None, limits: ParityLimits
-) -> Link:
-    """Run the graph on the chain's inputs and compare. source: the source network's answers, float32 (n, labels).
+def add_link(made: Made, *, spec: ModelSpec, inputs: NDArray[Any], source: NDArray[np.float32], previous: Link | None, limits: ParityLimits) -> Link:
+    """Run the graph on the chain's inputs, as `spec` wants them, and compare. source: the source network's answers, float32 (n, labels).
 
     Raises GraphRejected where the graph doesn't load or isn't the spec's.
     """
@@ -112,7 +111,7 @@ def add_link(
         against_source=compare(source, logits, limits, graph_sha256=digest, reference=SOURCE, spec=spec),
         note=made.note,
     )
-    return Link(stage=stage, model=made.model, logits=logits)
+    return Link(stage=stage, spec=spec, model=made.model, logits=logits)
 
 
 def measure(
@@ -122,7 +121,7 @@ def measure(
 
     Raises what `evaluate_all` raises.
     """
-    sessions = [open_session(model, spec) for model in (previous.model, link.model)]
+    sessions = [open_session(each.model, each.spec) for each in (previous, link)]
     found = evaluate_all([network, *sessions], collection, spec, progress, threads=available_cores(), keep_logits=True)
     source, before, after = (np.asarray(evaluation.logits) for evaluation in found)
     digest = link.stage.sha256

@@ -13,13 +13,16 @@ from edgecnn.artifact.files import write_atomic
 from edgecnn.artifact.records import Scalar
 from edgecnn.build.images import digest
 from edgecnn.build.toml import to_toml
-from edgecnn.data.collection import Collection
+from edgecnn.data.collection import Collection, Subset
 from edgecnn.errors import DataRejected, InputMissing, RecipeError
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+InputType = Literal["float32", "uint8"]
+"""What a graph takes: normalized images, or their bytes."""
 
 _MOST_BYTES = 1_000_000
 
@@ -51,11 +54,12 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportRecipe:
-    """quantize, config: the quantizer and its options; opset, batch: of the graph (none: its own); note: what was searched, for the stage's
-    record; float32_sha256: of the graph that was quantized; tools: versions, and the CPU."""
+    """quantize, config: the quantizer and its options; training: what it was fine-tuned on; opset, batch: of the graph (none: its own); note:
+    what was searched, for the stage's record; float32_sha256: of the graph that was quantized; tools: versions, and the CPU."""
 
     schema: Literal[1] = 1
     quantize: str
+    input_type: InputType = "float32"
     opset: int | None = None
     batch: int | str | None = None
     note: str | None = None
@@ -65,6 +69,7 @@ class ExportRecipe:
     goal: Wanted
     calibration: ImageSet | None = None
     validation: ImageSet | None = None
+    training: ImageSet | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -104,15 +109,21 @@ def read_export_recipe(path: Path | str) -> ExportRecipe:
         raise RecipeError(f"{path} is no TOML: {error}.") from None
 
 
-def check_calibration(recipe: ExportRecipe, given: Collection | None) -> None:
-    """Raises DataRejected unless the images are those that the recipe's ranges were measured on."""
-    if recipe.calibration is None or given is None:
+def check_image_sets(recipe: ExportRecipe, *, calibration: Collection | None, training: Collection | None) -> None:
+    """Raises DataRejected unless the images are those that the recipe's ranges were measured on, and its graph was fine-tuned on."""
+    _check_same("calibration", recipe.calibration, calibration, "other ranges would come out; give those, in their order, with --calibration")
+    _check_same("training", recipe.training, training, "other weights would come out; give those, in their order, with --qat")
+
+
+def _check_same(name: str, wanted: ImageSet | None, given: Collection | None, advice: str) -> None:
+    if wanted is None or given is None:
         return
     found = image_set(given)
-    if found != recipe.calibration:
+    if found != wanted:
+        count = f"{found.images} of the {len(given.whole)}" if isinstance(given, Subset) else str(found.images)
         raise DataRejected(
-            f"the {found.images} calibration images are not the recipe's {recipe.calibration.images} (their sha256 begins with {found.sha256[:8]}, "
-            f"not {recipe.calibration.sha256[:8]}), so other ranges would come out; give those, in their order, with --calibration."
+            f"the {count} {name} images are not the recipe's {wanted.images} (their sha256 begins with {found.sha256[:8]}, "
+            f"not {wanted.sha256[:8]}), so {advice}."
         )
 
 

@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,14 @@ class Candidates:
 
     originals: tuple[bytes, ...]
     inputs: NDArray[np.float32]
+
+    def inputs_for(self, pre: Preprocess) -> NDArray[Any]:
+        """The inputs as another preprocessing makes them: uint8 where the graph normalizes."""
+        return _inputs(self.originals, pre)
+
+
+def _inputs(originals: Sequence[bytes], pre: Preprocess) -> NDArray[Any]:
+    return np.stack([normalize(to_uint8(data, pre), pre) for data in originals])
 
 
 def how_many(pre: Preprocess) -> int:
@@ -69,7 +78,7 @@ def synthetic(pre: Preprocess) -> Candidates:
 def _candidates(images: Sequence[tuple[Source, str]], pre: Preprocess) -> Candidates:
     budget = MAX_PNG_BYTES // how_many(pre)
     originals = tuple(_png(source, pre, budget, name) for source, name in images)
-    return Candidates(originals=originals, inputs=np.stack([normalize(to_uint8(data, pre), pre) for data in originals]))
+    return Candidates(originals=originals, inputs=_inputs(originals, pre))
 
 
 def _png(source: Source, pre: Preprocess, budget: int, name: str) -> bytes:
@@ -95,12 +104,10 @@ def choose(alike: NDArray[np.bool_], most: int) -> tuple[int, ...]:
     return tuple(int(fit[place]) for place in evenly(len(fit), most))
 
 
-def members(
-    originals: tuple[bytes, ...], *, inputs: NDArray[np.float32], reference: NDArray[np.float32], outputs: NDArray[np.float32]
-) -> dict[str, bytes]:
+def members(originals: tuple[bytes, ...], *, inputs: NDArray[Any], reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> dict[str, bytes]:
     """The artifact's golden members by name, the originals first.
 
-    inputs: float32 (n, channels, height, width), made from the originals; reference, outputs: float32 (n, labels), the answers of the
+    inputs: float32 or uint8 (n, channels, height, width), made from the originals; reference, outputs: float32 (n, labels), the answers of the
     source network and of the packed graph on this host.
     """
     files = {f"golden/{i:02d}.png": data for i, data in enumerate(originals)}
@@ -108,7 +115,8 @@ def members(
     return {**files, **{f"golden/{name}.npy": _npy(array) for name, array in arrays.items()}}
 
 
-def _npy(array: NDArray[np.float32]) -> bytes:
+def _npy(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array, dtype="<f4"), version=(1, 0), allow_pickle=False)
+    kind = "|u1" if array.dtype == np.uint8 else "<f4"
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array, dtype=kind), version=(1, 0), allow_pickle=False)
     return buffer.getvalue()

@@ -21,12 +21,13 @@ from edgecnn.artifact.spec import ModelSpec
 from edgecnn.build import auto, chain, golden
 from edgecnn.build.chain import Accuracy, Link, Made
 from edgecnn.build.export import export_module
-from edgecnn.build.export_recipe import write_export_recipe
-from edgecnn.build.images import Given, Images, Unlabelled, batches, digest, open_images
+from edgecnn.build.export_recipe import InputType, write_export_recipe
+from edgecnn.build.images import CALIBRATION_IMAGES, Given, Images, Unlabelled, digest, open_images
 from edgecnn.build.metadata import stamp
+from edgecnn.build.notes import notes
 from edgecnn.build.outputs import check_outputs
-from edgecnn.build.quantize import needs_calibration
-from edgecnn.build.quantize import quantize as run_quantizer
+from edgecnn.build.pixels import pixel_spec, take_pixels
+from edgecnn.build.quantizing import configured, quantized
 from edgecnn.build.search import Search
 from edgecnn.build.search.progress import Status
 from edgecnn.build.search.records import Goal
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     import torch
 
 STAGES = ("export", "simplify", "quantize", "validate", "pack")
-ENOUGH_IMAGES = 300
-"""With fewer, 98 % agreement can hardly be told from 96 %: the 95 % interval of 294 in 300 is 95.7 to 99.1 %."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,10 +77,11 @@ class ExportResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Options:
-    """note: for the quantizing stage."""
+    """pixels: whether the last graph takes the image's bytes; note: for the quantizing stage."""
 
     quantize: str
     config: Mapping[str, Any]
+    pixels: bool
     opset: int | None
     float_limits: ParityLimits
     decision_limits: ParityLimits
@@ -125,7 +125,10 @@ def export(
     threads: int | None = None,
     recipe: Path | str | None = None,
     calibration: Given | None = None,
+    calibration_images: int = CALIBRATION_IMAGES,
     validation: Given | None = None,
+    qat: Given | None = None,
+    input_type: InputType = "float32",
     opset: int | None = None,
     batch: int | str | None = None,
     atol: float = 1e-5,
@@ -141,10 +144,11 @@ def export(
     source: an nn.Module (with its `spec`), a checkpoint of ours, package.module:callable, file.py:callable, a .pt2 or an .onnx; `described`
     is what else `build.source.open_source` takes: name, version, sequence, labels, preprocess, weights, args, input_size, output_index, ...
     quantize: none, dynamic, fp16 or int8, which needs calibration; config: its options. calibration, validation: a Collection, or a path that
-    `data.open_collection` reads; no image may be in both. quantize="auto" finds what is fastest here on `threads` threads, by default one
-    (objective="bytes": smallest), of all that loses at most max_drop points of accuracy on the validation images, and writes the file
-    `recipe`, where one is named; without "auto" that file is read, and what it says is made again. batch: a number (by default the spec's,
-    or 1), or "dynamic" to leave it open.
+    `data.open_collection` reads; no image may be in both. Of calibration, calibration_images are taken, spread evenly. qat: training images,
+    to fine-tune an int8 graph on. input_type: "uint8" for a graph that takes the image's bytes and normalizes them itself. quantize="auto"
+    finds what is fastest here on `threads` threads, by default one (objective="bytes": smallest), of all that loses at most max_drop points of
+    accuracy on the validation images, and writes the file `recipe`, where one is named; without "auto" that file is read, and what it says is
+    made again. batch: a number (by default the spec's, or 1), or "dynamic" to leave it open.
     atol, rtol: what float32 answers may differ by on the golden candidates, all of which are to be decided alike; min_agreement: the least
     share of the validation images (for want of them the calibration images, else the candidates) that a quantized graph decides as the
     network does. licenses: SPDX expressions for "model" and "data". force: pack what falls short, marked so. on_stage: told of each stage.
@@ -153,7 +157,16 @@ def export(
     the errors of open_source; DataRejected, InputMissing and ImageRejected for images; OutputNotWritable. Nothing is written then.
     """
     asked = auto.resolve(
-        auto.Asked(quantize=quantize, config=config or {}, opset=opset, batch=batch, atol=atol, rtol=rtol, min_agreement=min_agreement),
+        auto.Asked(
+            quantize=quantize,
+            config=config or {},
+            input_type=input_type,
+            opset=opset,
+            batch=batch,
+            atol=atol,
+            rtol=rtol,
+            min_agreement=min_agreement,
+        ),
         max_drop=max_drop,
         objective=objective,
         threads=threads,
@@ -161,15 +174,18 @@ def export(
         has_calibration=calibration is not None,
         has_validation=validation is not None,
     )
+    if asked.goal is None:
+        asked = replace(asked, config=configured(asked.quantize, asked.config, calibrates=calibration is not None, trains=qat is not None))
     options = _options(asked, force=force, tell=on_stage or (lambda _: None))
-    if options.quantizes and asked.goal is None and needs_calibration(options.quantize) and calibration is None:
-        raise UsageError(f"{options.quantize} needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
     check_outputs(Path(output), None if asked.goal is None else recipe, (source, *described.values(), asked.recipe and recipe))
     network = open_source(source, spec=spec, batch=asked.batch, **described)
     check_licenses({**network.licenses, **(licenses or {})})
     if options.quantize == "dynamic" and network.spec.batch != 1:
         raise UsageError("dynamic measures its ranges on a whole batch, so an image's answer would depend on its company; take --batch 1.")
-    images = open_images(network.spec, calibration, validation)
+    if options.pixels:
+        pixel_spec(network.spec)  # which refuses what can't be fed so
+    most = auto.calibration_images(asked) or calibration_images
+    images = open_images(network.spec, calibration, validation, most=most, training=qat)
     auto.check_images(asked, images)
     if images.validation is not None:  # labels that don't fit are told before the work rather than after it
         evaluate(network, Subset(whole=images.validation, positions=frozenset({0})), network.spec)
@@ -197,6 +213,7 @@ def _options(asked: auto.Asked, *, force: bool, tell: Callable[[Event], None]) -
     return _Options(
         quantize=asked.quantize,
         config=asked.config,
+        pixels=asked.input_type == "uint8",
         opset=asked.opset,
         float_limits=_limits(atol=asked.atol, rtol=asked.rtol, min_agreement=1.0),
         decision_limits=_limits(min_agreement=asked.min_agreement),
@@ -252,17 +269,18 @@ def _search(task: _Task, previous: Link, goal: Goal) -> Search:
 
 
 def _quantize(task: _Task, previous: Link) -> Link:
-    tell, collection, name = task.options.tell, task.images.calibration, task.options.quantize
-    tell(Event(stage="quantize", kind="start"))
-    configuration: dict[str, Scalar] = {"quantizer": name}
-    read = None
-    if collection is not None and needs_calibration(name):
-        configuration |= {"calibration_images": len(collection), "calibration_sha256": digest(collection)}
-        read = batches(collection, task.spec.preprocess, _progress(task, "quantize"))
-    made = run_quantizer(name, previous.model, read, **task.options.config)
-    configuration |= made.configuration
-    note = "; ".join(filter(None, (task.options.note, made.note))) or None
-    return _link(task, Made(name="quantize", model=made.model, configuration=configuration, tools=made.tools, note=note), previous)
+    options = task.options
+    options.tell(Event(stage="quantize", kind="start"))
+    made = quantized(
+        previous.model,
+        task.images,
+        task.spec,
+        name=options.quantize,
+        config=options.config,
+        note=options.note,
+        progress=_progress(task, "quantize"),
+    )
+    return _link(task, made, previous)
 
 
 def _progress(task: _Task, stage: str) -> Callable[[int, int], None]:
@@ -272,10 +290,14 @@ def _progress(task: _Task, stage: str) -> Callable[[int, int], None]:
 def _link(task: _Task, made: Made, previous: Link | None) -> Link:
     """The next link of the chain: the graph signed, run, compared, and told of. A float32 graph that falls short ends it here."""
     quantized = made.name == "quantize"
+    spec, inputs, model = task.spec, task.images.candidates.inputs, made.model
+    if task.options.pixels and made.name == ("quantize" if task.options.quantizes else "simplify"):
+        spec, model = pixel_spec(spec), take_pixels(model, spec)
+        inputs = task.images.candidates.inputs_for(spec.preprocess)
     link = chain.add_link(
-        replace(made, model=stamp(made.model, task.spec)),
-        spec=task.spec,
-        inputs=task.images.candidates.inputs,
+        replace(made, model=stamp(model, spec)),
+        spec=spec,
+        inputs=inputs,
         source=task.answers,
         previous=previous,
         limits=task.options.decision_limits if quantized else task.options.float_limits,
@@ -314,37 +336,17 @@ def _validate(task: _Task, links: Sequence[Link]) -> tuple[Link, Accuracy | None
     task.options.tell(Event(stage="validate", kind="end", parity=judged))
     advice = "give more calibration images, another --quantize, or a lower --min-agreement where that will do" if quantized else "try another --opset"
     _demand(task, judged, task.options.quantize if quantized else last.stage.name, advice)
-    return last, accuracy, (*_unused(task), *_notes(task, judged, quantized))
-
-
-def _unused(task: _Task) -> tuple[str, ...]:
-    name = task.options.quantize
-    if task.images.calibration is None or (name != "none" and needs_calibration(name)):
-        return ()
-    return ("the calibration images measured no ranges, because the graph stays in float; add --quantize int8 where it should not",)
-
-
-def _notes(task: _Task, judged: ParityReport | None, quantized: bool) -> tuple[str, ...]:
-    """What the proof is worth."""
-    origin, count = task.images.origin, judged.samples if judged else 0
-    if origin == "synthetic":
-        return (f"no images were given: answers were compared on {count} synthetic patterns, which says little of real ones; give --validation",)
-    if quantized and origin == "calibration" and needs_calibration(task.options.quantize):
-        here = f"no validation images were given: agreement was measured on the {count} calibration images themselves, which flatters it"
-        return (f"{here}; give {ENOUGH_IMAGES} others with --validation",)
-    if quantized and count < ENOUGH_IMAGES:
-        wanted = task.options.decision_limits.min_agreement or 0.0
-        return (f"{count} images are too few to be sure of {wanted:.0%} agreement; give {ENOUGH_IMAGES} or more with --validation",)
-    return ()
+    return last, accuracy, notes(images, judged, quantizer=task.options.quantize, min_agreement=task.options.decision_limits.min_agreement or 0.0)
 
 
 def _pack(
     task: _Task, links: Sequence[Link], output: Path, licenses: Mapping[str, str], *, accuracy: Accuracy | None, notes: tuple[str, ...]
 ) -> ExportResult:
     task.options.tell(Event(stage="pack", kind="start"))
-    last, spec, candidates = links[-1], task.spec, task.images.candidates
+    last, candidates = links[-1], task.images.candidates
+    spec = last.spec
     kept = list(golden.choose(_alike(task.answers, last.logits, spec), golden.how_many(spec.preprocess)))
-    inputs, reference = candidates.inputs[kept], task.answers[kept]
+    inputs, reference = candidates.inputs_for(spec.preprocess)[kept], task.answers[kept]
     outputs = open_session(last.model, spec).logits(inputs)  # together, as a device will run them: dynamic ranges span the batch
     on_golden = compare(reference, outputs, task.options.limits, graph_sha256=last.stage.sha256, reference=chain.SOURCE, spec=spec)
     members = golden.members(tuple(candidates.originals[i] for i in kept), inputs=inputs, reference=reference, outputs=outputs)

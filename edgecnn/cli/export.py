@@ -17,6 +17,22 @@ def _quantizers() -> list[str]:
     return ["none", *sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")), "auto"]
 
 
+class _Export(click.Command):
+    """Its help ends with the quantizers' options, as they state them themselves."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        from edgecnn.build.quantize import names, options
+
+        rows = [
+            (f"{name}: {option.name}={option.values}", f"[default: {option.shown}]" if option.shown else "")
+            for name in names()
+            for option in options(name)
+        ]
+        with formatter.section("Options of quantizers, for --config"):
+            formatter.write_dl(rows)
+
+
 def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
     if value is None or value == "dynamic":
         return value
@@ -26,11 +42,19 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
 
 
 @click.command(
-    epilog="Example: edgecnn export runs/mine/model.safetensors -o mine.edgecnn --quantize int8 --calibration photos/some --validation photos/others"
+    cls=_Export,
+    epilog="Example: edgecnn export runs/mine/model.safetensors -o mine.edgecnn --quantize int8 --calibration photos/some --validation photos/others",
 )
 @click.argument("source")
 @click.option("-o", "--output", required=True, type=PATH, metavar="FILE", help="The artifact to write, e.g. mine-1.0.0.edgecnn.")
 @click.option("--quantize", type=click.Choice(_quantizers()), default="none", show_default=True, help="How to make it smaller and faster, e.g. int8.")
+@click.option(
+    "--config",
+    metavar="KEY=VALUE",
+    callback=pairs,
+    multiple=True,
+    help="An option of the quantizer, e.g. --config ranges=mse --config per_channel=false; all are listed below.",
+)
 @click.option(
     "--max-drop", type=float, metavar="POINTS", help="For --quantize auto: the points of accuracy that may be lost on --validation, e.g. 0.5."
 )
@@ -42,6 +66,8 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     "--recipe", type=PATH, metavar="FILE", help="With --quantize auto: write what was found, e.g. out.toml. Without: make that again, byte for byte."
 )
 @click.option("--calibration", type=PATH, metavar="DATA", help="Images to measure int8's ranges on, some hundred real ones, e.g. photos/some.")
+@click.option("--calibration-images", type=int, default=300, show_default=True, metavar="N", help="How many of --calibration at most, e.g. 100.")
+@click.option("--qat", type=PATH, metavar="DATA", help="Training images to fine-tune the int8 graph on, some thousand, e.g. photos/train.")
 @click.option("--validation", type=PATH, metavar="DATA", help="Other images to prove it with, 300 or more, e.g. photos/others or photos.tar.gz.")
 @click.option("--opset", type=int, metavar="N", help="ONNX operator set, 13 to 20, e.g. 17.  [default: 18, or an .onnx's own]")
 @click.option("--batch", metavar="N|dynamic", callback=_batch, help="Images at a time, e.g. 1 or dynamic.  [default: 1, or the checkpoint's]")
@@ -51,6 +77,13 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
 @click.option("--labels", metavar="FILE|TEXT", help="The labels, one a line or with commas, e.g. labels.txt or cat,dog.")
 @click.option(
     "--preprocess", metavar="SPEC", help="From image to input, e.g. imagenet, or size=32x32,mean=0.5,0.5,0.5,std=0.25,0.25,0.25, or a file.toml."
+)
+@click.option(
+    "--input-type",
+    type=click.Choice(["float32", "uint8"]),
+    default="float32",
+    show_default=True,
+    help="What the graph takes: normalized images, or their bytes, which it normalizes itself, e.g. uint8.",
 )
 @click.option("--task", type=click.Choice(["single-label", "multi-label"]), help="Whether one label holds or several may, e.g. multi-label.")
 @click.option("--atol", type=float, default=1e-5, show_default=True, help="What a float32 answer may differ by, e.g. 1e-4.")

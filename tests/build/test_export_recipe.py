@@ -11,7 +11,7 @@ from edgecnn.build.export_recipe import (
     ImageSet,
     Limits,
     Wanted,
-    check_calibration,
+    check_image_sets,
     differences,
     image_set,
     read_export_recipe,
@@ -86,10 +86,10 @@ def test_it_is_written_whole_or_not_at_all(tmp_path):
 
 def test_other_calibration_images_are_refused_by_their_content(images):
     recipe = replace(RECIPE, calibration=image_set(images))
-    check_calibration(recipe, images)
-    check_calibration(replace(recipe, calibration=None), images)
-    with pytest.raises(DataRejected, match="the 5 calibration images are not the recipe's 6"):
-        check_calibration(recipe, Subset(whole=images, positions=frozenset(range(5))))
+    check_image_sets(recipe, calibration=images, training=images)
+    check_image_sets(replace(recipe, calibration=None), calibration=images, training=None)
+    with pytest.raises(DataRejected, match="the 5 of the 6 calibration images are not the recipe's 6"):
+        check_image_sets(recipe, calibration=Subset(whole=images, positions=frozenset(range(5))), training=None)
 
 
 def test_whatever_else_differs_is_said(images):

@@ -13,10 +13,11 @@ import pytest
 import edgecnn
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.artifact.spec import Preprocess, make_spec
-from edgecnn.build import pipeline, quantize
+from edgecnn.build import notes, pipeline, quantize, quantizing
 from edgecnn.build.pipeline import export
 from edgecnn.build.quantize import Quantized
 from edgecnn.build.simplify import Simplified
+from edgecnn.device.image import to_input
 from edgecnn.device.validate import check_golden
 from edgecnn.errors import DataRejected, ImageRejected, InputMissing, OutputNotWritable, ParityFailed, UsageError
 from tests.fixtures.modules import NETS
@@ -53,7 +54,11 @@ def with_images(place):
 def int8(place):
     """The whole road, nothing replaced."""
     events = []
-    result = export_colors(place, place / "int8.edgecnn", quantize="int8", licenses={"model": "MIT"}, on_stage=events.append, **with_images(place))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGECNN_CACHE", str(place / "cache"))
+        result = export_colors(
+            place, place / "int8.edgecnn", quantize="int8", licenses={"model": "MIT"}, on_stage=events.append, **with_images(place)
+        )
     return result, events
 
 
@@ -195,7 +200,8 @@ def test_agreement_on_the_calibration_images_themselves_is_said_to_flatter(place
 
 
 def test_enough_validation_images_need_no_word(place, tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(pipeline, "ENOUGH_IMAGES", 60)
+    monkeypatch.setattr(notes, "ENOUGH_IMAGES", 60)
+    monkeypatch.setattr(notes, "FEW_IMAGES", 24)
     result = export_colors(place, tmp_path / "a.edgecnn", quantize="int8", **with_images(place))
     assert result.notes == ()
 
@@ -219,7 +225,7 @@ def test_multi_label_models_are_proved_by_their_sets_of_labels(place, tmp_path, 
 # what falls short
 
 
-def spoiled(name, model, calibration):
+def spoiled(name, model, calibration, **config):
     """A quantizer that turns the answers round."""
     proto = onnx.load_from_string(model)
     tensor = next(entry for entry in proto.graph.initializer if len(entry.dims) == 2)
@@ -229,7 +235,7 @@ def spoiled(name, model, calibration):
 
 
 def test_a_graph_that_decides_otherwise_is_not_packed_and_the_old_file_stays(place, tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(pipeline, "run_quantizer", spoiled)
+    monkeypatch.setattr(quantizing, "run_quantizer", spoiled)
     output = tmp_path / "a.edgecnn"
     output.write_bytes(b"old")
     with pytest.raises(ParityFailed, match=r"after fp16 .* 0 of 60 decisions agree \(0\.00%\), wanted 98\.00%.*Nothing was written") as caught:
@@ -240,7 +246,7 @@ def test_a_graph_that_decides_otherwise_is_not_packed_and_the_old_file_stays(pla
 
 
 def test_by_force_it_is_packed_and_marked(place, tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(pipeline, "run_quantizer", spoiled)
+    monkeypatch.setattr(quantizing, "run_quantizer", spoiled)
     result = export_colors(place, tmp_path / "a.edgecnn", quantize="fp16", force=True, **with_images(place))
     assert result.manifest.forced
     assert not result.manifest.validated
@@ -400,3 +406,110 @@ def test_the_nets_that_people_bring_go_the_whole_road_to_int8(name, place, tmp_p
         assert "QuantizeLinear" in {node.operator for node in bundle.check_graph().nodes}
     assert len(result.manifest.spec.labels) == net.outputs
     assert all(stage.against_source.passed for stage in result.report.stages)
+
+
+# a graph that takes the image's bytes
+
+
+@pytest.mark.parametrize("how", [{"quantize": "none"}, {"quantize": "int8"}, {"quantize": "fp16"}, {"quantize": "int8", "batch": "dynamic"}])
+def test_a_graph_that_takes_bytes_answers_as_the_one_that_takes_floats(place, tmp_path, quick, how):
+    found, wanted = (
+        export_colors(place, tmp_path / f"{kind}.edgecnn", input_type=kind, **how, **with_images(place)) for kind in ("uint8", "float32")
+    )
+    spec = found.manifest.spec
+    assert (spec.input.dtype, spec.preprocess.normalized_by) == ("uint8", "graph")
+    with open_bundle(found.path) as bundle:
+        bundle.verify()
+        assert check_golden(bundle).passed
+    files = sorted((place / "others").rglob("*.png"))[:20]
+    answers = []
+    for result in (found, wanted):
+        model = edgecnn.load(result.path)
+        answers.append(np.concatenate([model.logits(to_input(file, model.spec.preprocess)) for file in files]))
+    step = 0.0 if how["quantize"] != "int8" else 0.02 * np.abs(answers[1]).max()  # one of the 255 steps of a tensor, seen in the answer
+    np.testing.assert_allclose(answers[0], answers[1], atol=step + 1e-5)
+    assert (answers[0].argmax(axis=1) == answers[1].argmax(axis=1)).all()
+
+
+def test_an_input_type_that_is_none_is_refused(place, tmp_path, quick):
+    with pytest.raises(UsageError, match="there is no input type int8; give float32 or uint8"):
+        export_colors(place, tmp_path / "a.edgecnn", input_type="int8")
+
+
+# fine-tuning
+
+
+@pytest.fixture(scope="module")
+def training(place):
+    return color_folder(place / "training", 40, seed=5)
+
+
+def test_fine_tuning_is_recorded_and_is_no_worse(place, tmp_path, quick, training):
+    told = []
+    options = {"quantize": "int8", "config": {"qat_steps": 40, "per_channel": False, "reduce_range": True}, **with_images(place)}
+    tuned = export_colors(place, tmp_path / "a.edgecnn", qat=training, on_stage=told.append, **options)
+    options["config"] = {"per_channel": False, "reduce_range": True}
+    plain = export_colors(place, tmp_path / "b.edgecnn", **options)
+    facts = tuned.report.stages[-1].configuration
+    assert (facts["qat_steps"], facts["qat_images"]) == (40, 40)
+    assert len(facts["qat_sha256"]) == 64
+    assert any((e.stage, e.done, e.total) == ("quantize", 40, 40) for e in told)
+    before, after = (result.report.stages[-1].against_source for result in (plain, tuned))
+    assert after.mean_abs < before.mean_abs
+    assert tuned.manifest.member("model.onnx").size == plain.manifest.member("model.onnx").size
+
+
+def test_fine_tuning_twice_gives_the_same_bytes(place, tmp_path, quick, training):
+    for name in ("a", "b"):
+        export_colors(place, tmp_path / f"{name}.edgecnn", quantize="int8", config={"qat_steps": 3}, qat=training, **with_images(place))
+    assert (tmp_path / "a.edgecnn").read_bytes() == (tmp_path / "b.edgecnn").read_bytes()
+
+
+def test_images_that_it_was_fine_tuned_on_prove_nothing(place, tmp_path, quick):
+    with pytest.raises(DataRejected, match="60 of the 60 validation images are among the training images"):
+        export_colors(place, tmp_path / "a.edgecnn", quantize="int8", qat=place / "others", **with_images(place))
+
+
+# a quantizer's options
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quantize": "int8", "config": {"rangs": "mse"}}, "int8 has no option rangs, did you mean ranges"),
+        ({"quantize": "int8", "config": {"ranges": "max"}}, "ranges is 'max'"),
+        ({"quantize": "int8", "config": {"qat_steps": "20"}}, "qat_steps is 20, but there are no images to fine-tune on; give training images"),
+        ({"quantize": "int8", "config": {"qat_steps": "0"}, "qat": "some"}, "qat_steps is 0, but there are images to fine-tune on and no steps"),
+        ({"quantize": "fp16", "qat": "some"}, "--qat fine-tunes int8, and --quantize is fp16"),
+        ({"quantize": "none", "qat": "some"}, "--qat is for a quantizer, and --quantize is none"),
+        ({"quantize": "none", "config": {"ranges": "mse"}}, "--config ranges is for a quantizer"),
+        ({"quantize": "int8", "calibration_images": 0}, "--calibration-images is 0"),
+    ],
+)
+def test_options_that_do_not_fit_are_told_before_the_work(place, tmp_path, options, message):
+    def no_work(event):
+        raise AssertionError(event)
+
+    options = {key: place / value if key == "qat" else value for key, value in options.items()}
+    with pytest.raises(UsageError, match=message):
+        export_colors(place, tmp_path / "a.edgecnn", on_stage=no_work, **options, **with_images(place))
+    assert list(tmp_path.iterdir()) == []
+
+
+# calibration images
+
+
+def test_of_many_calibration_images_some_are_taken_and_few_are_said_to_be_few(place, tmp_path, quick):
+    result = export_colors(place, tmp_path / "a.edgecnn", quantize="int8", calibration_images=10, **with_images(place))
+    assert result.report.stages[-1].configuration["calibration_images"] == 10
+    assert any("ranges were measured on 10 calibration images, which is few; give some 300" in note for note in result.notes)
+
+
+def test_a_second_export_measures_no_ranges_again(place, tmp_path, quick, monkeypatch):
+    monkeypatch.setenv("EDGECNN_CACHE", str(tmp_path / "cache"))
+    told = []
+    first, second = (
+        export_colors(place, tmp_path / f"{name}.edgecnn", quantize="int8", on_stage=told.append, **with_images(place)) for name in ("a", "b")
+    )
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert sum((e.stage, e.done) == ("quantize", 24) for e in told) == 1

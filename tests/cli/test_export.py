@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from edgecnn.artifact.bundle import open_bundle
-from edgecnn.build import pipeline
+from edgecnn.build import pipeline, quantize, quantizing
 from edgecnn.build.quantize import Quantized
 from edgecnn.build.simplify import Simplified
 from edgecnn.cli import main
@@ -99,7 +99,7 @@ def test_on_a_terminal_a_table_lives(place, tmp_path, capsys, monkeypatch):
 # exit codes, and nothing half-written
 
 
-def spoiled(name, model, calibration):
+def spoiled(name, model, calibration, **config):
     proto = onnx.load_from_string(model)
     tensor = next(entry for entry in proto.graph.initializer if len(entry.dims) == 2)
     tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))
@@ -111,7 +111,7 @@ def left(folder):
 
 
 def test_lost_parity_ends_with_1_and_no_artifact(place, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(pipeline, "run_quantizer", spoiled)
+    monkeypatch.setattr(quantizing, "run_quantizer", spoiled)
     assert run(place, tmp_path / "a.edgecnn", "--quantize", "dynamic", *images(place)) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -120,7 +120,7 @@ def test_lost_parity_ends_with_1_and_no_artifact(place, tmp_path, capsys, monkey
 
 
 def test_force_packs_it_marked(place, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(pipeline, "run_quantizer", spoiled)
+    monkeypatch.setattr(quantizing, "run_quantizer", spoiled)
     assert run(place, tmp_path / "a.edgecnn", "--quantize", "dynamic", *images(place), "--force") == 0
     assert "forced" in capsys.readouterr().out
     with open_bundle(tmp_path / "a.edgecnn") as bundle:
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(place, tmp_path, capsys, monkey
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run_quantizer", interrupted)
+    monkeypatch.setattr(quantizing, "run_quantizer", interrupted)
     assert run(place, tmp_path / "a.edgecnn", "--quantize", "int8", *images(place)) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "edgecnn: interrupted"
     assert left(tmp_path) == []
@@ -239,3 +239,22 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "set()\n"
     assert "Example: edgecnn export" in done.stdout
+
+
+def test_help_lists_the_options_of_each_quantizer(capsys):
+    assert main(["export", "--help"]) == 0
+    told = capsys.readouterr().out
+    for name in quantize.names():
+        for option in quantize.options(name):
+            assert f"{name}: {option.name}={option.values}" in told
+
+
+def test_config_is_passed_on_and_what_is_no_pair_is_a_usage_error(place, tmp_path, capsys):
+    config = ["--config", "per_channel=false", "--config", "ranges=mse"]
+    assert run(place, tmp_path / "a.edgecnn", "--quantize", "int8", "--input-type", "uint8", "--json", *config, *images(place)) == 0
+    facts = json.loads(capsys.readouterr().out)
+    recorded = facts["stages"][-1]["configuration"]
+    assert (recorded["per_channel"], recorded["ranges"]) == (False, "mse")
+    assert facts["manifest"]["spec"]["input"]["dtype"] == "uint8"
+    assert run(place, tmp_path / "b.edgecnn", "--quantize", "int8", "--config", "ranges", *images(place)) == 2
+    assert "'ranges' is no KEY=VALUE" in capsys.readouterr().err

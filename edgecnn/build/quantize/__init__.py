@@ -12,10 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgecnn.artifact.codec import suggestion
 from edgecnn.artifact.records import Scalar
@@ -23,7 +20,11 @@ from edgecnn.build.quantize import _options
 from edgecnn.build.quantize._options import Option
 from edgecnn.errors import UsageError
 
-Calibration = Callable[[], Iterator[NDArray[np.float32]]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Calibration: TypeAlias = "Callable[[], Iterator[NDArray[np.float32]]]"
 """Gives the calibration images from the first one on, each time it is called: float32 batches (n, channels, height, width), n as it likes.
 
 Where it has an attribute `identity`, a text that is equal for equal images only, what is measured on them may be kept for the next time.

@@ -30,6 +30,12 @@ class Option:
     choices: tuple[str, ...] = ()
 
     @property
+    def shown(self) -> str:
+        """The default, for people; "" for no names."""
+        text = str(as_scalars({self.name: self.default})[self.name])
+        return text.lower() if self.kind == "bool" else text
+
+    @property
     def values(self) -> str:
         """What it takes, for people."""
         return {"bool": "true|false", "int": "NUMBER", "float": "NUMBER", "names": "NAME,NAME,..."}.get(self.kind, "|".join(self.choices))

@@ -47,9 +47,10 @@ def fine_tune(
 ) -> bytes:
     """The QDQ graph `quantized` with integers and scales that answer more nearly as the float32 graph `reference` does.
 
-    training: some thousand images; weight_limit: the largest integer of a weight (64 with reduce_range). The loss is the Kullback-Leibler divergence between the two graphs' scores; Adam, its rate falling to 0 along a cosine.
-    Equal arguments, versions and numbers of threads give equal bytes. Raises DataRejected without inputs, SourceRejected for an operator
-    that can't be trained through, or where the loss isn't finite any more.
+    training: some thousand images; weight_limit: the largest integer of a weight (64 with reduce_range). The loss is the Kullback-Leibler
+    divergence between the two graphs' scores; Adam, its rate falling to 0 along a cosine. Equal arguments, versions and numbers of threads give
+    equal bytes. Raises DataRejected without images, SourceRejected for an operator that can't be trained through, or where the loss isn't
+    finite any more.
     """
     pixels = training.pixels() if training.count else ()
     if not len(pixels):

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from onnx import ModelProto
 
-from edgecnn.build.quantize import Calibration, Quantized
+from edgecnn.build.quantize import Calibration, Quantized, Training
 from edgecnn.build.quantize._cache import measured
 from edgecnn.build.quantize._choice import BETWEEN, CLAMPS, HEAVY, activations, choose, left_in_float
 from edgecnn.build.quantize._graph import consumers, finish, import_tidily, load, root_log_aside, tools
@@ -35,20 +35,24 @@ def quantize(
     ranges: Literal["minmax", "percentile", "entropy", "mse"] = "minmax",
     percentile: float = 99.99,
     keep_float: tuple[str, ...] = (),
+    qat_steps: int = 0,
 ) -> Quantized:
     """`model` with int8 weights (symmetric), int32 biases, and activations in `activation_type` with free zero points.
 
     per_channel: a weight scale for each output channel; reduce_range: 7-bit weights, for CPUs whose products of uint8 and int8 saturate.
     ranges: of the activations, from their values on the calibration images: all of them (minmax), the middle `percentile` %, or what keeps
     their distribution (entropy) or themselves (mse) best; see _thresholds. A ReLU or Clip goes into the range that follows it.
-    keep_float: layers (nodes) that stay in float, by their names.
-    Raises UsageError without calibration, for a percentile that isn't within 50 and 100 or an unknown layer; DataRejected where the
-    calibration is empty, SourceRejected where a range isn't finite.
+    keep_float: layers (nodes) that stay in float, by their names. qat_steps: of fine-tuning on the calibration's training images; see _qat.
+    Raises UsageError without calibration, for a percentile that isn't within 50 and 100, an unknown layer, or steps without training images;
+    DataRejected where the calibration is empty, SourceRejected where a range isn't finite or a graph can't be trained through.
     """
     if calibration is None:
         raise UsageError("int8 needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
     if not 50 < percentile <= 100:
         raise UsageError(f"percentile is {percentile:g}; more than 50 and at most 100 was wanted, such as 99.99.")
+    training: Training | None = getattr(calibration, "training", None)
+    if qat_steps < 0 or (qat_steps and training is None):
+        raise UsageError(f"qat_steps is {qat_steps}; {'0 or more was wanted' if qat_steps < 0 else 'give training images with --qat for that'}.")
     original = load(model, opset=13)
     proto = ModelProto.FromString(original.SerializeToString())
     rewrite(proto)
@@ -60,9 +64,16 @@ def quantize(
     statistics = measured(proto, activations(proto, chosen), calibration, histograms=ranges != "minmax")
     notes = (*_of_images(statistics), left_in_float(proto, chosen, keep_float), _of_constants(proto, statistics))
     limits = ranges_of(statistics, ranges, percentile=percentile)
+    floats = proto.SerializeToString()
     proto = _insert_pairs(proto, chosen, limits, activation_type=activation_type, per_channel=per_channel, reduce_range=reduce_range)
     _free_products(proto, chosen)
-    return Quantized(model=finish(proto, original), configuration=facts, tools=tools(), note="; ".join(filter(None, notes)) or None)
+    made = finish(proto, original)
+    if qat_steps:
+        from edgecnn.build.quantize._qat import fine_tune  # torch, which nothing else here needs
+
+        assert training is not None
+        made = fine_tune(floats, made, training, steps=qat_steps, weight_limit=64 if reduce_range else 127)
+    return Quantized(model=made, configuration=facts, tools=tools(), note="; ".join(filter(None, notes)) or None)
 
 
 def _of_images(statistics: Statistics) -> list[str]:

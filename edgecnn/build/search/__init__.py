@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgecnn.build.search.candidates import KEEPS_FLOAT, LAST_RESORTS, REFINEMENTS, last_resort, refinements, schemes, takes
+from edgecnn.build.search.candidates import KEEPS_FLOAT, LAST_RESORTS, REFINEMENTS, last_resorts, refinements, schemes, takes
 from edgecnn.build.search.lab import Lab, Task
 from edgecnn.build.search.layers import most_sensitive
 from edgecnn.build.search.records import FLOAT32, Candidate, Goal, Search
@@ -83,11 +83,13 @@ def _of_equals(lab: Lab, tier: Tier, *, to_the_last: bool) -> Candidate | None:
     ranked = _refined(lab, tier)
     lab.plan.expect(make=0, time=0, rank=0, judge=len(ranked))
     held = _first_that_holds(lab, ranked)
-    resort = last_resort(ranked[0].quantizer) if ranked and to_the_last else None
-    if held is None and resort is not None:
-        last = lab.make([ranked[0].with_option(*resort)])
-        lab.lend_latency(ranked[0], last)
-        held = _first_that_holds(lab, lab.rank(last))
+    training = getattr(lab.task.calibration, "training", None) is not None
+    resorts = last_resorts(ranked[0].quantizer, training=training) if ranked and to_the_last else ()
+    for option, value in resorts:
+        if held is None:
+            last = lab.make([ranked[0].with_option(option, value)])
+            lab.lend_latency(ranked[0], last)
+            held = _first_that_holds(lab, lab.rank(last))
     return held
 
 
@@ -115,7 +117,7 @@ def _with_layers_in_float(lab: Lab, tiers: Sequence[Tier], *, than: Candidate) -
     """The least noisy candidate of the first of the tiers that can have layers in float, with as few as hold; None where it is no better than
     `than` by then."""
     families = {candidate.quantizer for tier in tiers for candidate in tier if takes(candidate.quantizer, KEEPS_FLOAT)}
-    resorts = {option for option, _ in LAST_RESORTS.values()}
+    resorts = {option for options in LAST_RESORTS.values() for option, _ in options}
     tried = [trial.candidate for trial in lab.trials if trial.candidate.quantizer in families and resorts.isdisjoint(trial.candidate.config)]
     ranked = lab.rank([candidate for candidate in tried if lab.finding(candidate) is not None])
     layers = most_sensitive(lab, ranked[0])[:-1] if ranked else ()  # with all of them it would be float32

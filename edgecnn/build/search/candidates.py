@@ -9,6 +9,12 @@ from collections.abc import Mapping, Sequence
 from edgecnn.build.quantize import names
 from edgecnn.build.search.records import FLOAT32, Candidate, Value
 
+KEEPS_FLOAT = "keep_float"
+"""The option that names the layers which stay in float32."""
+
+QAT = "qat_steps"
+"""The option that says how long to fine-tune, where there are training images."""
+
 SCHEMES: Mapping[str, Sequence[Mapping[str, Value]]] = {
     "int8": ({}, {"per_channel": False}, {"activation_type": "int8"}, {"activation_type": "int8", "per_channel": False})
 }
@@ -19,11 +25,8 @@ REFINEMENTS: Mapping[str, Sequence[tuple[str, Sequence[Value]]]] = {
 }
 """What changes a quantizer's numbers alone: an option, and the values to try beside its default, one after the other."""
 
-LAST_RESORTS: Mapping[str, tuple[str, Value]] = {"int8": ("rounding", "adaptive")}
-"""A refinement that takes so long that it is tried only where no other was enough."""
-
-KEEPS_FLOAT = "keep_float"
-"""The option that names the layers which stay in float32."""
+LAST_RESORTS: Mapping[str, Sequence[tuple[str, Value]]] = {"int8": (("rounding", "adaptive"), (QAT, 300))}
+"""Refinements that take so long that they are tried, one after the other, only where no other was enough."""
 
 
 def schemes(*, batch: int | None) -> tuple[Candidate, ...]:
@@ -37,9 +40,9 @@ def refinements(quantizer: str) -> tuple[tuple[str, Sequence[Value]], ...]:
     return tuple((option, values) for option, values in REFINEMENTS.get(quantizer, ()) if takes(quantizer, option))
 
 
-def last_resort(quantizer: str) -> tuple[str, Value] | None:
-    found = LAST_RESORTS.get(quantizer)
-    return found if found and takes(quantizer, found[0]) else None
+def last_resorts(quantizer: str, *, training: bool) -> tuple[tuple[str, Value], ...]:
+    """Those of LAST_RESORTS that the quantizer takes; training: whether there are images to fine-tune on."""
+    return tuple((option, value) for option, value in LAST_RESORTS.get(quantizer, ()) if takes(quantizer, option) and (training or option != QAT))
 
 
 def takes(quantizer: str, option: str) -> bool:
