@@ -30,7 +30,7 @@ CALIBRATION_IMAGES = 300
 
 _BATCH = 32
 _BATCH_BYTES = 64_000_000
-_TRAINING_BYTES = 256_000_000
+_TRAINING_IMAGES, _TRAINING_BYTES = 8192, 256_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,7 +48,7 @@ class Images:
 def open_images(
     spec: ModelSpec, calibration: Given | None, validation: Given | None, *, most: int = CALIBRATION_IMAGES, training: Given | None = None
 ) -> Images:
-    """most: how many of the calibration images are taken, spread evenly over them.
+    """most: how many of the calibration images are taken, spread evenly over them; of training, 8,192, or what 256 MB of pixels hold.
 
     Raises DataRejected for an empty collection or validation images that are in another, and what open_collection and decoding raise.
     """
@@ -62,6 +62,9 @@ def open_images(
             raise DataRejected(f"the {name} set holds no images; give at least one.")
     if for_ranges is not None:
         for_ranges = spread(for_ranges, most)
+    if for_tuning is not None:
+        pixels = spec.preprocess.depth * math.prod(spec.preprocess.input_size)
+        for_tuning = spread(for_tuning, max(1, min(_TRAINING_IMAGES, _TRAINING_BYTES // pixels)))
     if for_proof is not None:
         _check_apart("calibration", for_ranges, for_proof)
         _check_apart("training", for_tuning, for_proof)
@@ -148,20 +151,17 @@ def batches(
 
 
 def training_images(collection: Collection, spec: ModelSpec, progress: Callable[[int, int], None] = lambda done, total: None) -> Training:
-    """What int8 is fine-tuned on: of a large collection as many images, spread evenly, as 256 MB of pixels hold. They are decoded when they
-    are first asked for, which raises ImageRejected or InputMissing naming one that can't be read.
-
-    progress is called with (steps done, of how many) while it is fine-tuned.
+    """What int8 is fine-tuned on. The images are decoded when they are first asked for, which raises ImageRejected or InputMissing naming one
+    that can't be read. progress is called with (steps done, of how many) while it is fine-tuned.
     """
     pre = spec.preprocess
-    chosen = spread(collection, max(1, _TRAINING_BYTES // (pre.depth * math.prod(pre.input_size))))
 
     def pixels() -> NDArray[np.uint8]:
-        return np.concatenate([group.pixels for group in iterate_inputs(chosen, pre, batch=_BATCH, threads=available_cores())])
+        return np.concatenate([group.pixels for group in iterate_inputs(collection, pre, batch=_BATCH, threads=available_cores())])
 
     return Training(
-        count=len(chosen),
-        sha256=digest(chosen),
+        count=len(collection),
+        sha256=digest(collection),
         pixels=pixels,
         normalize=lambda chosen: normalize(chosen, pre),
         multi_label=spec.task == "multi-label",
