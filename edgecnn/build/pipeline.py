@@ -48,7 +48,7 @@ STAGES = ("export", "simplify", "quantize", "validate", "pack")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """What happens in a stage: it starts, it has done so many of so many images, it ends with its record where it changed the graph.
+    """What happens in a stage: it starts, it has done so many of so many (`of` says what), it ends with its record where it changed the graph.
 
     parity: at the end of "validate", what the graph is judged by; search: how far `--quantize auto` is.
     """
@@ -57,6 +57,7 @@ class Event:
     kind: Literal["start", "progress", "end"]
     done: int = 0
     total: int = 0
+    of: str = ""
     record: Stage | None = None
     parity: ParityReport | None = None
     search: Status | None = None
@@ -278,13 +279,14 @@ def _quantize(task: _Task, previous: Link) -> Link:
         name=options.quantize,
         config=options.config,
         note=options.note,
-        progress=_progress(task, "quantize"),
+        images_read=_progress(task, "quantize", "calibration images"),
+        steps_done=_progress(task, "quantize", "steps of fine-tuning"),
     )
     return _link(task, made, previous)
 
 
-def _progress(task: _Task, stage: str) -> Callable[[int, int], None]:
-    return lambda done, total: task.options.tell(Event(stage=stage, kind="progress", done=done, total=total))
+def _progress(task: _Task, stage: str, of: str) -> Callable[[int, int], None]:
+    return lambda done, total: task.options.tell(Event(stage=stage, kind="progress", done=done, total=total, of=of))
 
 
 def _link(task: _Task, made: Made, previous: Link | None) -> Link:
@@ -326,7 +328,7 @@ def _validate(task: _Task, links: Sequence[Link]) -> tuple[Link, Accuracy | None
         collection = Unlabelled(whole=images.calibration)
     accuracy, judged = None, last.stage.against_source
     if collection is not None:
-        limits, progress = task.options.decision_limits, _progress(task, "validate")
+        limits, progress = task.options.decision_limits, _progress(task, "validate", "images judged")
         measured = chain.measure(last, links[-2], task.network, collection, spec=task.spec, limits=limits, progress=progress)
         judged_on["judged_sha256"] = digest(collection)
         judged = measured.link.stage.against_source

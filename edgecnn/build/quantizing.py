@@ -42,8 +42,19 @@ def configured(name: str, config: Mapping[str, Any], *, calibrates: bool, trains
     return found
 
 
-def quantized(model: bytes, images: Images, spec: ModelSpec, *, name: str, config: Mapping[str, Any], note: str | None, progress: Progress) -> Made:
-    """The float32 graph `model` of `spec` through the quantizer. note: said before the quantizer's own; progress hears of images, then steps.
+def quantized(
+    model: bytes,
+    images: Images,
+    spec: ModelSpec,
+    *,
+    name: str,
+    config: Mapping[str, Any],
+    note: str | None,
+    images_read: Progress,
+    steps_done: Progress,
+) -> Made:
+    """The float32 graph `model` of `spec` through the quantizer. note: said before the quantizer's own; images_read hears of calibration,
+    steps_done of fine-tuning.
 
     Raises what `build.quantize.quantize` raises.
     """
@@ -51,7 +62,7 @@ def quantized(model: bytes, images: Images, spec: ModelSpec, *, name: str, confi
     read = None
     if images.calibration is not None and needs_calibration(name):
         configuration |= {"calibration_images": len(images.calibration), "calibration_sha256": digest(images.calibration)}
-        read = reader(images, spec, progress)
+        read = reader(images, spec, images_read=images_read, steps_done=steps_done)
     made = run_quantizer(name, model, read, **config)
     configuration |= made.configuration
     if read is not None and read.training is not None and configuration.get(QAT_STEPS):
@@ -60,8 +71,12 @@ def quantized(model: bytes, images: Images, spec: ModelSpec, *, name: str, confi
     return Made(name="quantize", model=made.model, configuration=configuration, tools=made.tools, note=said)
 
 
-def reader(images: Images, spec: ModelSpec, progress: Progress = lambda done, total: None) -> Batches:
+def _nobody(done: int, total: int) -> None:
+    pass
+
+
+def reader(images: Images, spec: ModelSpec, *, images_read: Progress = _nobody, steps_done: Progress = _nobody) -> Batches:
     """What a quantizer measures ranges on, and fine-tunes on where there are training images."""
     assert images.calibration is not None
-    training = training_images(images.training, spec, progress) if images.training is not None else None
-    return batches(images.calibration, spec.preprocess, progress, training=training)
+    training = training_images(images.training, spec, steps_done) if images.training is not None else None
+    return batches(images.calibration, spec.preprocess, images_read, training=training)

@@ -96,8 +96,8 @@ class _Stages:
 
     def _advance(self, event: Event) -> None:
         if self._task is None:
-            self._task = self._bar.add_task("calibration images" if event.stage == "quantize" else "images judged")
-        self._bar.update(self._task, completed=event.done, total=event.total)
+            self._task = self._bar.add_task(event.of)
+        self._bar.update(self._task, description=event.of, completed=event.done, total=event.total)
 
     def _finish(self, event: Event) -> None:
         self._clear_bar()
