@@ -15,6 +15,9 @@ from typing import BinaryIO
 
 from edgecnn.errors import OutputNotWritable
 
+MAX_TEXT_BYTES = 1_000_000
+"""Of what a person writes: a recipe, a list of labels."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -63,21 +66,28 @@ def write_new(path: Path, pieces: Iterable[bytes]) -> None:
         os.fsync(file.fileno())
 
 
-def read_small(path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes: it never waits and never fills the memory.
+def read_whole(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes: it never waits, as for a pipe, and takes no more memory than the file has.
 
     Raises OSError, whose strerror says what it is instead.
     """
     try:
-        kind = os.stat(path).st_mode
+        # not a pipe's end, for whose other end one would wait
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError:  # a NUL in the name
         raise FileNotFoundError(errno.ENOENT, "no such file", str(path)) from None
-    if not stat.S_ISREG(kind):
-        raise OSError(errno.EINVAL, "it is a folder" if stat.S_ISDIR(kind) else "it is no regular file", str(path))
-    with open(path, "rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no regular file", str(path))
+        if found.st_size > limit:
+            raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(found.st_size + 1)
+    finally:
+        os.close(handle)
+    if len(data) != found.st_size:
+        raise OSError(errno.EIO, "it changed while it was read", str(path))
     return data
 
 

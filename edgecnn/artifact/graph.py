@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from edgecnn.artifact.files import read_whole
 from edgecnn.artifact.layers import layers
 from edgecnn.artifact.model_proto import Attribute, Graph, Node, read_graph
 from edgecnn.artifact.rules.operators import MICROSOFT, RULES
@@ -9,9 +12,22 @@ from edgecnn.artifact.shapes import infer_shapes
 from edgecnn.artifact.sizes import shown
 from edgecnn.artifact.spec import ModelSpec, TensorSpec
 from edgecnn.artifact.tensor_proto import Initializer, Value
-from edgecnn.errors import GraphRejected, ManifestRejected
+from edgecnn.errors import GraphRejected, InputMissing, ManifestRejected
 
-__all__ = ["Attribute", "Graph", "Initializer", "Node", "Value", "check_agrees", "check_device_graph", "layers", "read_graph"]
+__all__ = ["Attribute", "Graph", "Initializer", "Node", "Value", "check_agrees", "check_device_graph", "layers", "read_graph", "read_onnx"]
+
+MAX_ONNX_BYTES = (1 << 31) - 1
+"""More than protobuf takes in one message."""
+
+
+def read_onnx(path: Path) -> bytes:
+    """The bytes of a bare .onnx file, not looked into yet. Raises InputMissing, or GraphRejected for what can't be one."""
+    try:
+        return read_whole(path, MAX_ONNX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputMissing(f"{path} doesn't exist; an artifact or an .onnx file was wanted.") from None
+    except OSError as error:
+        raise GraphRejected(f"{path} can't be read ({error.strerror}); an .onnx file was wanted.") from None
 
 
 def check_device_graph(graph: Graph) -> None:

@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
 from edgecnn.artifact.codec import suggestion
+from edgecnn.artifact.files import read_whole
 from edgecnn.build.source import first_line
 from edgecnn.errors import CheckpointRejected, InputMissing, SourceRejected, UsageError
-from edgecnn.train.checkpoint import load_weights
+from edgecnn.train.checkpoint import MAX_BYTES, load_weights
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which training scripts save the weights beside other things
 
@@ -138,7 +139,7 @@ def load_into(module: torch.nn.Module, weights: Path | str, *, allow_pickle: boo
     """
     path = Path(weights)
     try:
-        data = path.read_bytes()
+        data = read_whole(path, MAX_BYTES)
     except OSError as error:
         raise InputMissing(f"{path} can't be read ({error.strerror}); give the weights as a safetensors file.") from None
     if data[:2] == b"PK" or data[:1] == b"\x80":

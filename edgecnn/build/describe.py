@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecnn.artifact.codec import CodecError, decode, strict_json, suggestion
+from edgecnn.artifact.files import MAX_TEXT_BYTES, read_whole
 from edgecnn.artifact.spec import Preprocess
 from edgecnn.errors import InputMissing, UsageError
 
@@ -33,7 +34,7 @@ def parse_labels(labels: Labels) -> tuple[str, ...]:
     if isinstance(labels, str) and "," in labels and not path.is_file():
         return tuple(part.strip() for part in labels.split(","))
     try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        lines = read_whole(path, MAX_TEXT_BYTES).decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
         raise UsageError(f"{path} is no text; labels are a UTF-8 file with one a line, or names separated by commas.") from None
     except OSError as error:
@@ -142,7 +143,7 @@ def _value(key: str, parts: list[str]) -> Any:
 
 def _read_table(path: Path) -> Mapping[str, Any]:
     try:
-        data = path.read_bytes()
+        data = read_whole(path, MAX_TEXT_BYTES)
     except OSError as error:
         raise InputMissing(f"{path} can't be read ({error.strerror}); give a .toml or .json file with the keys of the preprocessing.") from None
     try:
@@ -151,7 +152,7 @@ def _read_table(path: Path) -> Mapping[str, Any]:
         else:
             toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
             table = toml.loads(data.decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no {path.suffix[1:].upper()}: {error}.") from None
     table = table.get("preprocess", table) if isinstance(table, Mapping) else table  # a recipe's [preprocess] will do
     if not isinstance(table, Mapping):

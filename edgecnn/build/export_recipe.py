@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgecnn.artifact.codec import CodecError, decode, encode
-from edgecnn.artifact.files import write_atomic
+from edgecnn.artifact.files import MAX_TEXT_BYTES, read_whole, write_atomic
 from edgecnn.artifact.records import Scalar
 from edgecnn.build.images import digest
 from edgecnn.build.toml import to_toml
@@ -23,8 +23,6 @@ else:
 
 InputType = Literal["float32", "uint8"]
 """What a graph takes: normalized images, or their bytes."""
-
-_MOST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,14 +86,11 @@ def read_export_recipe(path: Path | str) -> ExportRecipe:
     """Raises InputMissing, or RecipeError naming the key and what was wanted."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+        data = read_whole(path, MAX_TEXT_BYTES)
     except FileNotFoundError:
         raise InputMissing(f"{path} doesn't exist; give a recipe that `edgecnn export --quantize auto --recipe` wrote.") from None
-    except (OSError, ValueError) as error:
-        raise InputMissing(f"{path} can't be read ({getattr(error, 'strerror', None) or error}); give a recipe that edgecnn export wrote.") from None
-    if len(data) > _MOST_BYTES:
-        raise RecipeError(f"{path} has over {_MOST_BYTES:,} bytes; a recipe of an export is a few hundred.")
+    except OSError as error:
+        raise InputMissing(f"{path} can't be read ({error.strerror}); give a recipe that edgecnn export wrote.") from None
     try:
         table = tomllib.loads(data.decode())
         if table.get("schema", 1) != 1:

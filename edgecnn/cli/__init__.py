@@ -139,7 +139,7 @@ def _run(arguments: list[str]) -> int:
 
 def _tell(error: Exception, arguments: list[str]) -> int:
     """Say what went wrong in a sentence, or for a bug of ours in full, and return the exit code."""
-    from edgecnn.errors import EdgecnnError
+    from edgecnn.errors import EdgecnnError, MissingHere
 
     if isinstance(error, click.ClickException):
         _say(_usage(error))
@@ -147,6 +147,8 @@ def _tell(error: Exception, arguments: list[str]) -> int:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO) and error.filename is None:
         return _unwritable(error)  # files are written by artifact/files.py, which has its own error
     known = error if isinstance(error, EdgecnnError) else _as_missing(error)
+    if isinstance(error, MemoryError):
+        known = MissingHere("this machine's memory isn't enough for that; free some, or take smaller files.")
     if known is not None:
         _say(str(known))
         return known.exit_code

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgecnn.artifact.codec import encode
-from edgecnn.artifact.graph import Graph, Value, check_device_graph, layers, read_graph
+from edgecnn.artifact.graph import Graph, Value, check_device_graph, layers, read_graph, read_onnx
 from edgecnn.artifact.manifest import Manifest, Report
 from edgecnn.artifact.records import Layer, ParityReport, Stage
 from edgecnn.artifact.spec import Preprocess
 from edgecnn.cli._options import columns, shown
-from edgecnn.errors import GraphRejected, InputMissing
+from edgecnn.errors import GraphRejected
 from edgecnn.sign import open_trusted
 
 SCHEMA = 1
@@ -92,14 +90,7 @@ class GraphView:
     @classmethod
     def read(cls, path: Path) -> GraphView:
         """Raises InputMissing or GraphRejected."""
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise GraphRejected(f"{path} is no regular file, an .onnx file was wanted.")
-            data = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            raise InputMissing(f"{path} doesn't exist; an artifact or an .onnx file was wanted.") from None
-        except OSError as error:
-            raise GraphRejected(f"{path} can't be read ({error.strerror}).") from None
+        data = read_onnx(path)
         try:
             return cls(path=path, size=len(data), graph=read_graph(data))
         except GraphRejected as error:

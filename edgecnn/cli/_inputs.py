@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 
 from edgecnn.errors import EdgecnnError, ImageRejected, InputMissing
 
-MAX_ENCODED_BYTES = 600_000_000
-"""More than any image of 64 megapixels needs, uncompressed and with 16 bits a channel."""
-
 
 class Input(NamedTuple):
     """One input, not yet read. read: gives an image's source, or where `ready` the network's float32 input (1, channels, height, width),
@@ -51,6 +48,8 @@ def _fail(error: EdgecnnError) -> NoReturn:
 
 
 def _read_stdin() -> bytes:
+    from edgecnn.data.collection import MAX_ENCODED_BYTES
+
     data = sys.stdin.buffer.read(MAX_ENCODED_BYTES + 1) if sys.stdin is not None else b""
     if not data:
         raise ImageRejected("standard input is empty; an encoded image was wanted there.")
@@ -101,9 +100,13 @@ def _open_array(path: str) -> NDArray[Any]:
     """The array, mapped rather than read. Raises InputMissing or ImageRejected."""
     wanted = "uint8 pixels (height, width), (height, width, 3) or (n, height, width, channels), or float32 (n, channels, height, width)"
     try:
+        if not os.path.isfile(path) and os.path.lexists(path):  # a pipe would be waited for
+            raise ImageRejected(f"{path} is no regular file, a .npy file was wanted.")
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise InputMissing(f"{path} doesn't exist.") from None
+    except ImageRejected:
+        raise
     except Exception as error:  # numpy parses the header as Python, and one that was tampered with makes it raise anything
         reason = " ".join(str(error).split())[:200]
         raise ImageRejected(f"{path} is no .npy file that can be read ({reason}); {wanted} were wanted.") from None

@@ -37,7 +37,7 @@ def command(
     It states accuracy on DATA with 95 % intervals (next to float32 on the same images), parity with the source network, sizes, preprocessing,
     provenance and licences. The text of --about goes into it, section by section. A card holds no date and no path: equal inputs, equal bytes.
     """
-    from edgecnn.artifact.files import write_atomic
+    from edgecnn.artifact.files import MAX_TEXT_BYTES, read_whole, write_atomic
     from edgecnn.cli._options import put
     from edgecnn.errors import InputMissing, UsageError
     from edgecnn.report.about import read_about
@@ -51,7 +51,7 @@ def command(
         check_twins(artifact, twin)
     said = read_about(about) if about is not None else None
     try:
-        made_from = (recipe.name, recipe.read_bytes()) if recipe is not None else None
+        made_from = (recipe.name, read_whole(recipe, MAX_TEXT_BYTES)) if recipe is not None else None
     except OSError as error:
         raise InputMissing(f"{recipe} can't be read ({error.strerror}); give the recipe's file.") from None
     measured = None

@@ -13,7 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.artifact.files import read_whole
 from edgecnn.errors import DataRejected, InputMissing
+
+MAX_ENCODED_BYTES = 600_000_000
+"""More than any image of 64 megapixels needs, uncompressed and with 16 bits a channel."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +38,7 @@ class Item:
             return self.source
         if isinstance(self.source, Path):
             try:
-                return self.source.read_bytes()
+                return read_whole(self.source, MAX_ENCODED_BYTES)
             except OSError as error:
                 raise InputMissing(f"{self.source} can't be read ({error.strerror}).") from error
         return self.source.tobytes()

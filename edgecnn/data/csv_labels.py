@@ -12,13 +12,16 @@ Without labels given, a labels.txt beside the CSV (one label a line) says their 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import TextIO
 
 from edgecnn.data._classes import IMAGE_SUFFIXES, class_labels, labels_beside
 from edgecnn.data._files import Files
 from edgecnn.data.collection import Collection
 from edgecnn.errors import DataRejected, InputMissing
+
+MAX_LINE = 1_000_000
 
 
 def matches(path: Path) -> bool:
@@ -53,7 +56,7 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) of each line that isn't empty."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
+            reader = csv.reader(_lines(stream), strict=True)
             return [(reader.line_num, row) for row in reader if row]
     except FileNotFoundError:
         raise InputMissing(f"{path} doesn't exist; give a CSV of files and labels.") from None
@@ -61,6 +64,14 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise DataRejected(f"{path} is no CSV in UTF-8 ({error}); save it as one.") from None
     except OSError as error:
         raise DataRejected(f"{path} can't be read ({error.strerror}); change its permissions.") from None
+
+
+def _lines(stream: TextIO) -> Iterator[str]:
+    """One of gigabytes isn't read to its end."""
+    while line := stream.readline(MAX_LINE):
+        if len(line) == MAX_LINE and not line.endswith("\n"):
+            raise csv.Error(f"a line of more than {MAX_LINE} characters")
+        yield line
 
 
 def _check_header(path: Path, header: list[str]) -> None:

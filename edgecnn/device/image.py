@@ -7,6 +7,8 @@ the exact formula, correctly rounded, the same bits on every CPU. Training cache
 from __future__ import annotations
 
 import io
+import os
+import stat
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
@@ -41,7 +43,7 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's bomb warning comes below our own limit's check
-            with _opened(source) as image:
+            with _opened(source, shown) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
                 image.load()
@@ -61,9 +63,12 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
         raise ImageRejected(f"{shown} can't be decoded ({error}).") from None
 
 
-def _opened(source: Path | str | bytes | Image.Image) -> AbstractContextManager[Image.Image]:
+def _opened(source: Path | str | bytes | Image.Image, shown: str) -> AbstractContextManager[Image.Image]:
     if isinstance(source, Image.Image):
         return nullcontext(source)  # not ours to close
+    if not isinstance(source, bytes) and not stat.S_ISREG(kind := os.stat(source).st_mode) and not stat.S_ISDIR(kind):
+        # a pipe would be waited for
+        raise ImageRejected(f"{shown} is no regular file, an image was wanted; where it comes through a pipe, give its bytes.")
     return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
 
 

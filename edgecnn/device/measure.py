@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.device.statistics import percentile
-from edgecnn.errors import GraphRejected, InputMissing, UsageError
+from edgecnn.errors import UsageError
 
 if TYPE_CHECKING:
     from edgecnn.device.engines import Engine
@@ -300,14 +300,9 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
 
 def _read_graph(path: Path, trust_key: Path | str | None) -> bytes:
     """The bytes of a .onnx file that holds nothing but a graph of its own."""
-    from edgecnn.artifact.graph import check_device_graph, read_graph
+    from edgecnn.artifact.graph import check_device_graph, read_graph, read_onnx
 
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputMissing(f"{path} doesn't exist; give an artifact or a .onnx file.") from None
-    except OSError as error:
-        raise GraphRejected(f"{path} can't be read ({error.strerror}).") from None
+    data = read_onnx(path)
     if trust_key is not None:
         from edgecnn.sign.check import check_data
 

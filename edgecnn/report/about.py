@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgecnn.artifact.codec import suggestion
+from edgecnn.artifact.files import read_whole
 from edgecnn.errors import InputMissing, UsageError
 
 SECTIONS = ("Intended use", "Data", "Accuracy", "Parity", "Sizes", "Preprocessing", "Provenance", "Licences", "Limits", "Reproduce")
@@ -49,12 +50,9 @@ def parse_about(document: str, *, where: str) -> About:
 def read_about(path: Path) -> About:
     """Raises InputMissing, or UsageError for what is no text, too long, or has other sections than a card."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_whole(path, MAX_BYTES)
     except OSError as error:
         raise InputMissing(f"{path} can't be read ({error.strerror}); give a Markdown file that says what the model is.") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{path} is longer than {MAX_BYTES} bytes; a card wants a page of text.")
     try:
         return parse_about(data.decode("utf-8"), where=str(path))
     except UnicodeDecodeError:

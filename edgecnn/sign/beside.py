@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecnn.artifact.files import read_small
+from edgecnn.artifact.files import read_whole
 from edgecnn.errors import SignatureRejected
 
 MAX_SIGNATURE_BYTES = 1 << 16
@@ -20,7 +20,7 @@ def read_signature(path: Path | str) -> bytes:
     """The signature that lies beside `path`, unchecked. Raises SignatureRejected where there is none that can be read."""
     place = signature_path(path)
     try:
-        return read_small(place, MAX_SIGNATURE_BYTES)
+        return read_whole(place, MAX_SIGNATURE_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise SignatureRejected(f"{path} has no signature, and one is required: there is no {place.name} beside it.") from None
     except OSError as error:

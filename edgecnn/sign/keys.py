@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecnn.artifact.files import read_small
+from edgecnn.artifact.files import read_whole
 from edgecnn.errors import ExtraMissing, InputMissing, KeyRejected
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _serialization() -> Any:
 
 def _read(path: Path, wanted: str) -> bytes:
     try:
-        data = read_small(path, _MAX_KEY_BYTES)
+        data = read_whole(path, _MAX_KEY_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise InputMissing(f"{path} doesn't exist; {wanted} was wanted there.") from None
     except OSError as error:

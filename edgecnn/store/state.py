@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from edgecnn.artifact.codec import CodecError, canonical_json, decode, strict_json
-from edgecnn.artifact.files import read_small, write_atomic
+from edgecnn.artifact.files import read_whole, write_atomic
 from edgecnn.artifact.spec import VERSION
 from edgecnn.errors import StoreError
 from edgecnn.store.places import Place
@@ -94,7 +94,7 @@ def read_state(place: Place) -> State:
     Raises StoreError where it can't be read or isn't what `write_state` wrote.
     """
     try:
-        data = read_small(place.state, _MAX_BYTES)
+        data = read_whole(place.state, _MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         if place.versions():
             raise _damaged(place, "it is missing") from None

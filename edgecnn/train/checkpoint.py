@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,13 +19,15 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from edgecnn.artifact.codec import CodecError, canonical_json, decode, strict_json
-from edgecnn.artifact.files import write_atomic
+from edgecnn.artifact.files import read_whole, write_atomic
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.errors import CheckpointRejected, InputMissing, UsageError
 from edgecnn.train.nets import build_net
 from edgecnn.train.recipe import NetConfig
 
 FORMAT_VERSION = 1
+MAX_BYTES = 8 << 30
+"""Four times what an ONNX file can hold: a run that goes on keeps its weights three times."""
 _KEY = "edgecnn"  # the only metadata key: safetensors writes several in random order, and equal runs shall give equal bytes
 _WEIGHTS, _AVERAGE, _MOMENTUM = "weights.", "average.", "momentum."
 
@@ -80,14 +83,18 @@ class Checkpoint:
     def module(self) -> torch.nn.Module:
         """The net with these weights, in eval mode. Raises CheckpointRejected when they don't fit or aren't finite."""
         spec = self.spec
+        build = partial(
+            build_net,
+            self.net.name,
+            num_classes=len(spec.labels),
+            in_channels=spec.preprocess.depth,
+            input_size=spec.preprocess.input_size,
+            options=self.net.options,
+        )
         try:
-            net = build_net(
-                self.net.name,
-                num_classes=len(spec.labels),
-                in_channels=spec.preprocess.depth,
-                input_size=spec.preprocess.input_size,
-                options=self.net.options,
-            )
+            with torch.device("meta"):  # shapes alone: the header may describe a net of any size, and only one that these weights fill is made
+                check_fits(build().state_dict(), self.weights, owner=self.net.name)
+            net = build()
         except (UsageError, RuntimeError, OverflowError, TypeError) as error:  # torch raises the others for absurd sizes
             reason = str(error).splitlines()[0].rstrip(".")
             raise CheckpointRejected(f"The checkpoint's header describes a network that can't be made: {reason}.") from None
@@ -97,19 +104,24 @@ class Checkpoint:
 
 def load_weights(net: torch.nn.Module, weights: Mapping[str, torch.Tensor], *, owner: str) -> None:
     """Load a state dict into `net`, all of it. Raises CheckpointRejected naming the first tensor that is missing, extra, misshapen or not finite."""
-    wanted = net.state_dict()
+    check_fits(net.state_dict(), weights, owner=owner)
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointRejected(f"{name} holds NaN or infinite weights; the training diverged, lower the learning rate and train again.")
+    net.load_state_dict(dict(weights))
+
+
+def check_fits(wanted: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], *, owner: str) -> None:
+    """Whether `weights` are a state dict like `wanted`, by names and shapes. Raises CheckpointRejected."""
     for name in wanted:
         if name not in weights:
             raise CheckpointRejected(f"The checkpoint has no {name}, which {owner} needs: these are another net's weights.")
         if wanted[name].shape != weights[name].shape:
             found, want = list(weights[name].shape), list(wanted[name].shape)
             raise CheckpointRejected(f"{name} has shape {found} in the checkpoint, {owner} needs {want}: these are another net's weights.")
-    for name, tensor in weights.items():
+    for name in weights:
         if name not in wanted:
             raise CheckpointRejected(f"The checkpoint has {name}, which {owner} doesn't know: these are another net's weights.")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointRejected(f"{name} holds NaN or infinite weights; the training diverged, lower the learning rate and train again.")
-    net.load_state_dict(dict(weights))
 
 
 def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
@@ -126,7 +138,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint of ours. Raises InputMissing, or CheckpointRejected for a pickle, foreign safetensors or a damaged file."""
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_whole(path, MAX_BYTES)
     except OSError as error:
         raise InputMissing(f"{path} can't be read ({error.strerror}); give the checkpoint of a training run.") from None
     if data[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgecnn.artifact.codec import CodecError, canonical_json, decode, encode
+from edgecnn.artifact.files import MAX_TEXT_BYTES, read_whole
 from edgecnn.artifact.licenses import license_fault
 from edgecnn.artifact.records import Scalar
 from edgecnn.artifact.spec import Preprocess, Task
@@ -191,12 +192,12 @@ def load_recipe(path: Path | str, *, overrides: Mapping[str, str] | None = None)
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_whole(path, MAX_TEXT_BYTES).decode())
     except FileNotFoundError:
         raise InputMissing(f"{path} doesn't exist; give the path of a recipe (TOML).") from None
     except OSError as error:
         raise InputMissing(f"{path} can't be read ({error.strerror}); give the path of a recipe (TOML).") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is no TOML: {error}.") from None
     for key, text in (overrides or {}).items():
         _override(table, key, text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.artifact.files import atomic_writer, read_small, write_atomic
+from edgecnn.artifact.files import atomic_writer, read_whole, write_atomic
 from edgecnn.errors import OutputNotWritable
 
 
@@ -84,14 +84,29 @@ def test_what_is_no_small_file_is_not_read(made: str, says: str, tmp_path: Path)
     path = tmp_path / "it"
     {"file": lambda: path.write_bytes(b"1234"), "folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}[made]()
     with pytest.raises(OSError, match=says):
-        read_small(path, 3)
+        read_whole(path, 3)
+
+
+@pytest.mark.parametrize("become", [b"", b"12", b"12345"])
+def test_what_changes_while_it_is_read_is_not_taken(become: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, fstat = tmp_path / "it", os.fstat
+    path.write_bytes(b"123")
+
+    def then(handle: int) -> os.stat_result:
+        found = fstat(handle)
+        path.write_bytes(become)
+        return found
+
+    monkeypatch.setattr(os, "fstat", then)
+    with pytest.raises(OSError, match="changed while it was read"):
+        read_whole(path, 10)
 
 
 def test_a_small_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "it").write_bytes(b"123")
-    assert read_small(tmp_path / "it", 3) == b"123"
+    assert read_whole(tmp_path / "it", 3) == b"123"
     with pytest.raises(FileNotFoundError):
-        read_small(tmp_path / "nul\0", 3)
+        read_whole(tmp_path / "nul\0", 3)
 
 
 def test_places_that_take_no_file_are_named(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_the_tool_of_these_tests_leaves_a_good_checkpoint_good(good: bytes, work
         (another(options={"channels": "many"}), "channels"),
         (another(options={"channels": [0]}), "channels"),
         (another(options={"channels": [10**12], "hidden": [10**12]}), "a network that can't be made"),
+        (another(options={"channels": [3], "hidden": [10_000] * 1000}), "another net's weights"),  # 400 GB, layer by layer
         (another(options={"channels": [10**30]}), "a network that can't be made"),
         (another(options={"channels": [3] * 9}), "images are too small for simplecnn"),
         (lambda header: header["spec"]["preprocess"].update(size=[3, 3]), "doesn't match preprocess"),

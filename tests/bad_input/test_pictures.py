@@ -220,6 +220,7 @@ def test_a_training_image_that_is_none_is_named(how: str, recipe_file: Recipe, p
     assert "below/00.png" in train(recipe_file(), code=3)
 
 
-def test_a_recipe_that_is_no_text(workplace: Path, train: Callable[..., str]) -> None:
-    (workplace / "recipe.toml").write_bytes(b"\xff\xfe\x00")
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"x = " + b"[" * 100_000], ids=["bytes", "nested"])
+def test_a_recipe_that_is_no_text(data: bytes, workplace: Path, train: Callable[..., str]) -> None:
+    (workplace / "recipe.toml").write_bytes(data)
     assert "recipe.toml is no TOML" in train(workplace / "recipe.toml", code=2)

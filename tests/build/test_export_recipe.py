@@ -63,7 +63,6 @@ def test_people_can_read_it(tmp_path):
         ('quantize = "int8"', "is missing"),
         ("schema = 2", "has the schema 2, this edgecnn reads 1"),
         ('quantiser = "int8"', "there is no such key, did you mean quantize?"),
-        ("x = 1\n" * 200_000, "over 1,000,000 bytes"),
     ],
 )
 def test_what_is_no_recipe_is_refused_in_a_sentence(tmp_path, text, message):

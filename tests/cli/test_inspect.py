@@ -208,4 +208,4 @@ def test_a_folder_is_no_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     folder = tmp_path / "folder.onnx"
     folder.mkdir()
     assert main(["inspect", str(folder)]) == 3
-    assert "no regular file" in capsys.readouterr().err
+    assert "it is a folder" in capsys.readouterr().err

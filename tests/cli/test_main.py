@@ -150,6 +150,15 @@ def test_a_bug_shows_a_traceback_and_what_to_report(command: Any, capsys: pytest
     assert "command: edgecnn inspect" in err
 
 
+def test_a_lack_of_memory_is_said_and_no_bug(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise MemoryError
+
+    command(fail)
+    assert main(["inspect"]) == 4
+    assert capsys.readouterr() == ("", "edgecnn: this machine's memory isn't enough for that; free some, or take smaller files.\n")
+
+
 def test_an_end_of_input_is_no_interrupt(command: Any) -> None:
     def fail() -> None:
         raise EOFError("input ended")

@@ -79,6 +79,7 @@ def test_labels_among_columns_that_were_not_given_are_refused(tmp_path):
         ("file,labels\n" + "x" * 5000 + ".png,a\n", "doesn't exist"),
         ('file,labels\n"cat/1.png" x,a\n', "no CSV"),
         ('file,labels\n"cat/1.png,a\n', "no CSV"),
+        ("file,labels\ncat/1.png," + "a;" * 1_000_000, "a line of more than 1000000 characters"),
         (b"file,labels\n\xff\xfe,a\n", "no CSV in UTF-8"),
         ("file,labels\n", "holds no images"),
     ],

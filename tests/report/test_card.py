@@ -158,7 +158,7 @@ def test_a_section_that_no_card_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no UTF-8"):
         read_about(tmp_path / "about.md")
     (tmp_path / "about.md").write_bytes(b"x" * 100_001)
-    with pytest.raises(UsageError, match="longer than"):
+    with pytest.raises(InputMissing, match="more than 100000 bytes"):
         read_about(tmp_path / "about.md")
 
 
