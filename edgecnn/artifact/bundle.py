@@ -108,11 +108,13 @@ class Bundle:
         return self._check_model(self._read_verified(layout.MODEL))
 
     def verify(self) -> None:
-        """Check every byte of the artifact, then the graph. Raises ArtifactRejected."""
+        """Check every byte of the artifact, then the graph, and the report where there is one. Raises ArtifactRejected."""
         for name in self.names:
             for _ in self._verified_pieces(name):
                 pass
         self.check_graph()
+        if layout.REPORT in self.names:
+            self.report()
 
     def _check_model(self, model: bytes) -> Graph:
         try:

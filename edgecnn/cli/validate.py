@@ -33,13 +33,14 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
     from edgecnn.device.model import unvalidated_notice
     from edgecnn.device.session import open_session
     from edgecnn.device.validate import check_golden
+    from edgecnn.device.whole import check_whole
     from edgecnn.errors import UsageError
     from edgecnn.sign import open_trusted
 
     if min_accuracy is not None and not (data is not None and 0 <= min_accuracy <= 1):
         raise UsageError(f"--min-accuracy {min_accuracy:g} needs --data and lies between 0 and 1, e.g. 0.83.")
     with open_trusted(file, trust_key) as bundle:
-        bundle.verify()
+        check_whole(bundle)
         spec = bundle.manifest.spec
         notice = unvalidated_notice(file, bundle.manifest)
         if notice:

@@ -50,6 +50,8 @@ def install(
     """
     store = default_store() if store is None else Path(store)
     with open_trusted(file, trust_key) as bundle:
+        bundle.verify()
+        bundle.report()  # demanded, as by `edgecnn verify`
         spec = bundle.manifest.spec
         place = Place(store=store, name=spec.name)
         final = place.version(spec.version)

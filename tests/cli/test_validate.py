@@ -16,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.pack import canonical_zip
 from edgecnn.cli import main
 from edgecnn.cli._accuracy import abbreviate, accuracy_lines
 from edgecnn.cli._progress import progress_line
 from edgecnn.device.golden import read_golden
 from edgecnn.device.validate import AccuracyReport, LabelCounts
+from tests.attacks.make import listed, members_of
 from tests.fixtures.artifacts import color_artifact, encode, npy, solid, tiny_artifact
 from tests.fixtures.repack import repacked
 
@@ -160,6 +162,14 @@ def test_every_member_is_verified(artifact: Path, capsys: pytest.CaptureFixture[
     data = bytearray(artifact.read_bytes())
     data[data.index(b'"stages"') + 3] ^= 1  # in report.json, which no step reads
     artifact.write_bytes(data)
+    assert _run(artifact) == 3
+    assert "report.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("report", [b"{}\n", None], ids=["of nothing", "none"])
+def test_the_report_is_checked_too(report: bytes | None, artifact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    members = {name: data for name, data in {**members_of(artifact.read_bytes()), "report.json": report}.items() if data is not None}
+    artifact.write_bytes(b"".join(canonical_zip(listed(members))))
     assert _run(artifact) == 3
     assert "report.json" in capsys.readouterr().err
 

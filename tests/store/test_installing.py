@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ import pytest
 
 from edgecnn import store as stores
 from edgecnn.artifact.bundle import open_bundle
+from edgecnn.artifact.pack import canonical_zip
 from edgecnn.device.golden import read_golden
 from edgecnn.errors import ArtifactRejected, DowngradeRefused, InputMissing, ModelRejected, SignatureRejected, StoreBusy, StoreError
 from edgecnn.store import activate, install, installed, locate, rollback
 from edgecnn.store.lock import locked
 from tests.artifact.samples import pack_sample, spec
+from tests.attacks.make import listed, members_of
 from tests.fixtures.artifacts import npy, tiny_artifact
 from tests.fixtures.repack import repacked
 from tests.store.stores import active, contents, expected_files, files, runnable, sample, tried_here, unflushed
@@ -79,7 +82,7 @@ def test_installing_again_changes_nothing(tmp_path: Path, made: Path) -> None:
 def test_another_file_of_the_same_version_is_refused(tmp_path: Path, made: Path) -> None:
     install(one(made), store=tmp_path)
     other = tmp_path / "other.edgecnn"
-    pack_sample(other, spec=spec(name="tiny", version="1.0.0", sequence=1), members={})
+    pack_sample(other, spec=spec(name="tiny", version="1.0.0", sequence=3))
     before = contents(tmp_path / "tiny")
     with pytest.raises(StoreError, match=r"is another tiny@1\.0\.0 than the one that is installed; give it another version"):
         install(other, store=tmp_path)
@@ -193,13 +196,33 @@ def test_a_model_whose_answers_fall_short_never_becomes_active(tmp_path: Path, m
     assert files(tmp_path / "empty") == {".lock"}
 
 
-def test_an_altered_file_is_refused_and_leaves_nothing(tmp_path: Path, made: Path) -> None:
-    data = bytearray(one(made).read_bytes())
-    data[data.index(b"not looked at here")] ^= 1
-    (tmp_path / "altered.edgecnn").write_bytes(data)
-    with pytest.raises(ArtifactRejected, match="altered or damaged"):
-        install(tmp_path / "altered.edgecnn", store=tmp_path / "store")
-    assert files(tmp_path / "store") == {".lock"}
+def _with_report(report: bytes | None) -> Callable[[bytes], bytes]:
+    """A file that is what its manifest says, with another report or none."""
+    return lambda good: b"".join(
+        canonical_zip(listed({name: data for name, data in {**members_of(good), "report.json": report}.items() if data is not None}))
+    )
+
+
+SPOILT: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "a byte": (lambda good: good.replace(b"not looked at here", b"not looked at herE"), "altered or damaged"),
+    "a report of nothing": (_with_report(b"{}\n"), r"report\.json breaks the rules"),
+    "no report": (_with_report(None), r"no member 'report\.json'"),
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+@pytest.mark.parametrize("again", [False, True], ids=["new", "installed"])
+def test_every_byte_of_the_file_is_checked(spoilt: str, again: bool, tmp_path: Path, made: Path) -> None:
+    """Also of one whose version lies in the store already."""
+    store = tmp_path / "store"
+    if again:
+        install(one(made), store=store)
+    before = contents(store)
+    spoil, says = SPOILT[spoilt]
+    (tmp_path / "spoilt.edgecnn").write_bytes(spoil(one(made).read_bytes()))
+    with pytest.raises(ArtifactRejected, match=says):
+        install(tmp_path / "spoilt.edgecnn", store=store)
+    assert contents(store) == before
 
 
 # signatures
