@@ -13,7 +13,7 @@ import contextlib
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -95,20 +95,37 @@ def subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """`graph` and the graphs within its nodes, outermost first."""
     yield graph
     for node in graph.node:
-        for inner in _inner_graphs(node):
+        yield from _graphs_in(node.attribute)
+
+
+def _graphs_in(attributes: Iterable[onnx.AttributeProto]) -> Iterator[onnx.GraphProto]:
+    for attribute in attributes:
+        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             yield from subgraphs(inner)
+
+
+def _all_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph, and those within nodes and within local functions: in their nodes, and in what their attributes are by default."""
+    yield from subgraphs(model.graph)
+    for function in model.functions:
+        for node in function.node:
+            yield from _graphs_in(node.attribute)
+        yield from _graphs_in(function.attribute_proto)
 
 
 def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Every node, of subgraphs and local functions too."""
-    for graph in subgraphs(model.graph):
+    for graph in _all_graphs(model):
         yield from graph.node
     for function in model.functions:
-        for node in function.node:
-            yield node
-            for inner in _inner_graphs(node):
-                for graph in subgraphs(inner):
-                    yield from graph.node
+        yield from function.node
+
+
+def _all_attributes(model: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
+    for node in all_nodes(model):
+        yield from node.attribute
+    for function in model.functions:
+        yield from function.attribute_proto
 
 
 def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -116,27 +133,16 @@ def all_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
     Training graphs are no part of what is exported and are left out.
     """
-    graphs = [*subgraphs(model.graph)]
-    for node in all_nodes(model):
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for sparse in (*([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []), *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-    for function in model.functions:
-        graphs += [graph for node in function.node for inner in _inner_graphs(node) for graph in subgraphs(inner)]
-    for graph in graphs:
+    for attribute in _all_attributes(model):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in (*([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []), *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+    for graph in _all_graphs(model):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
-
-
-def _inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _size(tensor: onnx.TensorProto, path: Path) -> int:

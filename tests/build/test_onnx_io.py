@@ -248,13 +248,36 @@ def hidden_in_a_function(model: onnx.ModelProto, tensor: TensorProto) -> None:
     model.functions.append(helper.make_function("local", "F", [], ["o"], [node], [helper.make_opsetid("", 17)]))
 
 
+def hidden_in_what_a_function_is_by_default(model: onnx.ModelProto, tensor: TensorProto) -> None:
+    node = helper.make_node("Constant", [], ["o"])
+    node.attribute.add(name="value", ref_attr_name="w", type=onnx.AttributeProto.TENSOR)
+    function = helper.make_function("local", "F", [], ["o"], [node], [helper.make_opsetid("", 17)])
+    function.attribute_proto.append(helper.make_attribute("w", tensor))
+    model.functions.append(function)
+
+
+def hidden_in_a_graph_that_a_function_holds_by_default(model: onnx.ModelProto, tensor: TensorProto) -> None:
+    inner = helper.make_graph([helper.make_node("Constant", [], ["o"], value=tensor)], "g", [], [])
+    model.functions.append(onnx.FunctionProto(name="F", domain="local", attribute_proto=[helper.make_attribute("body", inner)]))
+
+
 def hidden_in_a_sparse_tensor(model: onnx.ModelProto, tensor: TensorProto) -> None:
     indices = numpy_helper.from_array(np.arange(4, dtype=np.int64), "i")
     tensor.dims[:] = [4]
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(tensor, indices, [10]))
 
 
-@pytest.mark.parametrize("hide", [hidden_in_an_attribute, hidden_in_a_subgraph, hidden_in_a_function, hidden_in_a_sparse_tensor])
+@pytest.mark.parametrize(
+    "hide",
+    [
+        hidden_in_an_attribute,
+        hidden_in_a_subgraph,
+        hidden_in_a_function,
+        hidden_in_what_a_function_is_by_default,
+        hidden_in_a_graph_that_a_function_holds_by_default,
+        hidden_in_a_sparse_tensor,
+    ],
+)
 def test_external_data_is_found_wherever_it_hides(unfolded: Make, tmp_path: Path, hide: Callable[[onnx.ModelProto, TensorProto], None]) -> None:
     model = unfolded()
     tensor = TensorProto(name="hidden_tensor", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
