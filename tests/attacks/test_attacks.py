@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.artifact.codec import canonical_json
 from edgecnn.artifact.graph import check_device_graph, read_graph
 from edgecnn.artifact.pack import canonical_zip
+from edgecnn.cli import main as cli_main
+from edgecnn.device import trial
 from edgecnn.errors import ArtifactRejected, GraphRejected, ManifestRejected
 from tests.artifact.samples import pack_sample
 from tests.attacks.bombs import REASONS as BOMB_REASONS
@@ -179,6 +182,42 @@ def test_it_is_refused_for_its_own_fault(tmp_path: Path, good: bytes, name: str)
     assert message.isprintable()
     assert caught.value.exit_code == 3
     assert peak < 50_000_000
+
+
+COMMANDS = {
+    "run": ["run", "FILE", "image.png"],
+    "verify": ["verify", "FILE", "--deep"],
+    "validate": ["validate", "FILE"],
+    "inspect": ["inspect", "FILE"],
+    "bench": ["bench", "FILE"],
+    "install": ["store", "install", "FILE", "--store", "store"],
+    "sign": ["sign", "FILE", "--key", "key.pem"],
+    "card": ["card", "FILE"],
+}
+NOT_READ = {"run": {"swapped-content"}, "bench": {"swapped-content"}}
+"""A report is nothing that these read."""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_refuses_it_before_a_runtime_sees_it(
+    command: str, tmp_path: Path, good: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one sentence, with exit code 3, and nothing is left behind but an empty store's lock."""
+
+    def never(*arguments: object, **keywords: object) -> None:
+        raise AssertionError("a runtime was given something")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", never)
+    monkeypatch.setattr(trial, "run_limited", never)
+    for name in ATTACKS.keys() - NOT_READ.get(command, set()):
+        Path("hostile.edgecnn").write_bytes(ATTACKS[name](good))
+        code = cli_main([{"FILE": "hostile.edgecnn"}.get(argument, argument) for argument in COMMANDS[command]])
+        out, err = capsys.readouterr()
+        assert (code, out) == (3, ""), (name, out, err)
+        assert err.startswith("edgecnn: hostile.edgecnn"), (name, err)
+        assert err.count("\n") == 1, (name, err)
+    assert {path.name for path in tmp_path.rglob("*")} <= {"hostile.edgecnn", "store", ".lock"}
 
 
 @pytest.mark.parametrize("name", GRAPHS)
