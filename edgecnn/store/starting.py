@@ -52,10 +52,22 @@ class Start:
         """The model, which ends the watch by its first answer. Raises what `edgecnn.load` does."""
         from edgecnn.device.model import open_model
 
+        if trust_key is not None:
+            self._check_key(Path(trust_key))
         with _blamed(self._mark):
             model = open_model(self.folder, threads=threads, trust_key=trust_key)
         watched: Engine = _Watched(model.session.engine, self._mark)
         return replace(model, session=replace(model.session, engine=watched))
+
+    def _check_key(self, key: Path) -> None:
+        """A key that is missing or no key is no fault of the version."""
+        from edgecnn.sign.keys import load_public_key
+
+        try:
+            load_public_key(key)
+        except BaseException:
+            self.forget()
+            raise
 
 
 def start(reference: str, *, store: Path | str | None = None, say: Say | None = None) -> Start:

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from edgecnn.cli import main
-from edgecnn.errors import GraphRejected, ProviderMissing, StoreError, UsageError
+from edgecnn.errors import GraphRejected, InputMissing, KeyRejected, ProviderMissing, StoreError, UsageError
+from edgecnn.sign.write import sign_file
 from edgecnn.store import activate, install, installed, load, locate, start
 from edgecnn.store.places import Place
 from edgecnn.store.starts import deaths
 from edgecnn.store.state import read_state
 from tests.fixtures.artifacts import encode, solid
+from tests.fixtures.signing import make_keys
 from tests.store.calls import Call, watched
 from tests.store.stores import contents, files, runnable, tried_here, unflushed
 
@@ -251,6 +253,25 @@ def test_what_counts_as_a_death(fault: str, method: str, count: int, store: Path
     if "SIGTERM" in fault:
         assert code == -signal.SIGTERM
     assert died(store) == count, err
+
+
+@pytest.mark.parametrize("key", ["gone.pem", "none.pem", "private.pem"])
+def test_a_key_that_can_not_be_used_is_not_held_against_it(key: str, tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A version that is signed, so that the key is what fails."""
+    keys = make_keys(tmp_path)
+    (tmp_path / "none.pem").write_bytes(b"no key")
+    keys.private.rename(tmp_path / "private.pem")
+    artifact = runnable(tmp_path, "1.0.0")
+    sign_file(artifact, tmp_path / "private.pem")
+    with tried_here(), unflushed():
+        install(artifact, store=tmp_path / "signed")
+    for _ in range(3):
+        assert main(["run", "tiny", str(image), "--store", str(tmp_path / "signed"), "--key", str(tmp_path / key)]) == 3
+        assert key in capsys.readouterr().err
+    with pytest.raises((InputMissing, KeyRejected)):
+        load("tiny", store=tmp_path / "signed", trust_key=tmp_path / key)
+    assert died(tmp_path / "signed", "1.0.0") == 0
+    assert main(["run", "tiny", str(image), "--store", str(tmp_path / "signed"), "--key", str(keys.public)]) == 0
 
 
 def test_other_failures_are_not_held_against_it(store: Path, tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:
