@@ -77,7 +77,7 @@ def test_there_are_more_than_two_hundred_such_points_in_an_install(tmp_path: Pat
 
 
 def test_the_command_killed_at_any_moment(tmp_path: Path, campaign: Callable[..., int]) -> None:
-    """The real one, with the trial's child, from its start to its end."""
+    """The real one, with the trial's child, at moments spread from its start to its end: 6 of them, 200 with --full."""
     old, new = (runnable(tmp_path, version) for version in ("1.0.0", "2.0.0"))
     command = [sys.executable, "-m", "edgecnn", "store", "install"]
     store = tmp_path / "store"
@@ -86,11 +86,12 @@ def test_the_command_killed_at_any_moment(tmp_path: Path, campaign: Callable[...
     whole = time.monotonic() - start
     draw = random.Random(7)
     outcomes = set()
-    for _ in range(campaign(sample=6, full=100)):
+    count = campaign(sample=6, full=200)
+    for number in range(count):
         place = tmp_path / "tried"
         shutil.copytree(store, place)
         process = subprocess.Popen([*command, new, "--store", place], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(draw.uniform(0.2, 1.0) * whole)
+        time.sleep(whole * (number + draw.random()) / count)
         process.kill()
         process.wait()
         outcomes.add(locate(NAME, store=place).name)
