@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,6 +13,7 @@ from edgecnn.build import pipeline
 from edgecnn.build.blame import rebuilt
 from edgecnn.build.simplify import Simplified
 from edgecnn.cli import main
+from tests.bad_input.test_extras import without
 from tests.fixtures.onnx_nets import COLORS, color_folder, color_net
 
 
@@ -201,3 +204,24 @@ def test_other_calibration_images_are_refused(place, capsys):
 def test_a_file_that_is_no_artifact_is_refused(place, capsys):
     assert main(["blame", str(place / "net.onnx"), "--reference", str(place / "net.onnx")]) == 3
     assert "net.onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("until", ["opening", "exporting", "measuring ranges", "comparing stages", "measuring layers", "trying other options"])
+def test_ctrl_c_ends_it_with_one_line_whatever_it_does(place, capfd, monkeypatch, until):
+    @contextmanager
+    def pressing():
+        def tell(text):
+            if text.startswith(until):
+                signal.raise_signal(signal.SIGINT)
+
+        yield tell
+
+    monkeypatch.setattr("edgecnn.cli._blame.progress_line", pressing)
+    assert run(place, *images(place), "--min-sqnr", "60") == 130
+    assert capfd.readouterr() == ("", "edgecnn: interrupted\n")
+
+
+def test_the_package_that_is_missing_is_named_with_the_pip_line(place):
+    done = without(["onnx"], "blame", place / "good.edgecnn", "--reference", place / "net.onnx")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "edgecnn: onnx isn't installed, and this needs it; run: pip install 'edgecnn[export]'\n"

@@ -142,7 +142,7 @@ def _cures(
     apart = [row for row in found.layers if row.advice]
     name, options = _quantizer(subject)
     wanted = bool(apart) if culprit is None else culprit.stage in ("quantize", "optimized")
-    if not wanted or not options or options.get(QAT_STEPS) or simplified is None or found.stages[-1].against_source is None:
+    if not wanted or not options or options.get(QAT_STEPS) or simplified is None or found.stages[-1].against_source is None or found.foreign:
         return ()
 
     def enough(answers: Differences) -> bool:

@@ -79,18 +79,16 @@ def _graph(subject: Subject, stage: str, model: bytes, spec: ModelSpec | None = 
 def _why_otherwise(subject: Subject, recorded: Stage) -> str:
     """What may have made another graph of the same network."""
     wanted = {"edgecnn": subject.manifest.edgecnn_version, **recorded.tools}
-    others = [f"{name} {version}, here {here}" for name, version in sorted(wanted.items()) if (here := _installed(name)) != version.split("+")[0]]
+    others = [f"{name} {here} for {version}" for name, version in sorted(wanted.items()) if (here := _installed(name)) != version.split("+")[0]]
     name = str(recorded.configuration.get("quantizer"))
     declared = quantizers.options(name) if name in quantizers.names() else ()
     unsaid = [option.name for option in declared if option.name not in recorded.configuration]
-    said = [f"it was made with {'; '.join(others)}" if others else "the tools are those that it was made with"]
-    if unsaid:
-        said.append(f"its record doesn't name {', '.join(unsaid)}, of which the default was taken")
-    return ", and ".join(said)
+    said = f"it comes out otherwise than recorded, with {' and '.join(others) if others else 'the same tools'}"
+    return said + (f"; its record doesn't name {', '.join(unsaid)}, of which the default was taken" if unsaid else "")
 
 
 def _installed(name: str) -> str:
-    """The version that is here, without its build, "none" where it isn't."""
+    """The version that is here, without its build; "none" where there is none."""
     if name == "edgecnn":
         return __version__
     try:

@@ -42,6 +42,13 @@ class Blame:
         return next((row for row in self.stages if row.made == "rebuilt otherwise"), None)
 
     @property
+    def foreign(self) -> tuple[str, ...]:
+        """The weights that aren't the reference's, where these are most of all: then the file was made from another network."""
+        weights = [tensor for row in self.layers for tensor in row.tensors if tensor.kind == "weight" and tensor.matched]
+        found = tuple(tensor.tensor for tensor in weights if tensor.foreign)
+        return found if 2 * len(found) > len(weights) else ()
+
+    @property
     def passed(self) -> bool:
         return bool(self.stages) and self.culprit is None
 
@@ -64,7 +71,11 @@ def _verdict(found: Blame) -> str:
         unknown = [row.stage for row in found.stages if not row.judged]
         untold = f" ({', '.join(unknown)} couldn't be told)" if unknown else ""
         return f"no stage of {found.file} falls short of its limits{untold}{_answers(found)}."
-    advice = _for_quantize(found) or culprit.advice if culprit.stage == "quantize" else culprit.advice
+    advice = culprit.advice
+    if found.foreign:
+        advice = "give the network that it was made from as --reference"
+    elif culprit.stage == "quantize":
+        advice = _for_quantize(found) or advice
     return "; ".join(_said(found, culprit)) + (f". To do: {advice}." if advice else ".")
 
 
@@ -83,10 +94,14 @@ def _falls_short(found: Blame, culprit: StageRow) -> str:
 
 def _said(found: Blame, culprit: StageRow) -> Iterator[str]:
     yield _falls_short(found, culprit)
+    if found.foreign:
+        weights = f"{', '.join(found.foreign[:3])}{' and others' if len(found.foreign) > 3 else ''}"
+        yield f"its weights {weights} are none of {found.reference}'s, so that isn't the network that it was made from"
+        return
     if found.entered is not None:
-        how = f" ({found.entered.note})" if found.entered.note else ""
+        how = (found.entered.note or "it comes out otherwise than recorded").removeprefix("it ")
         yield (
-            f"its {found.entered.stage} stage isn't what is rebuilt today{how}, so the fault came in there or after it, "
+            f"its {found.entered.stage} stage {how}, so the fault came in there or after it, "
             f"or {found.reference} isn't the network that it was made from"
         )
     if found.changed:

@@ -101,14 +101,24 @@ def test_a_sure_cause_comes_before_what_was_tried():
 
 
 def test_where_the_fault_came_in_is_told_with_what_may_be_other_than_it_was():
-    record = stage("export", made="rebuilt otherwise", note="it was made with torch 2.12, here 2.13")
+    record = stage("export", made="rebuilt otherwise", note="it comes out otherwise than recorded, with torch 2.13 for 2.12")
     found = replace(SOUND, stages=(record, stage("packaged", "it differs")), changed=("n0 is a Sin where a rebuild gives a Cos",))
     assert found.entered is record
     assert found.verdict == (
-        "a.edgecnn falls short first at packaged: it differs; its export stage isn't what is rebuilt today (it was made with torch 2.12, here 2.13), "
+        "a.edgecnn falls short first at packaged: it differs; its export stage comes out otherwise than recorded, with torch 2.13 for 2.12, "
         "so the fault came in there or after it, or net.onnx isn't the network that it was made from; n0 is a Sin where a rebuild gives a Cos. "
         "To do: pray."
     )
+
+
+def test_weights_that_are_mostly_another_network_s_say_that_the_reference_is_another():
+    other, same = (TensorRow(tensor=name, kind="weight", matched=True, sqnr_db=db) for name, db in (("w", -3.0), ("v", 40.0)))
+    found = replace(NOISY, layers=(replace(LAYER, tensors=(other, other, same)),), cures=())
+    assert found.verdict == (
+        "a.edgecnn falls short first at quantize: it is noisy; its weights w, w are none of net.onnx's, so that isn't the network that it was made "
+        "from. To do: give the network that it was made from as --reference."
+    )
+    assert replace(NOISY, layers=(replace(LAYER, tensors=(other, same)),)).foreign == ()
 
 
 def test_numbers_have_three_digits_and_no_exponent_where_none_is_needed():
