@@ -206,7 +206,7 @@ def test_a_file_that_is_no_artifact_is_refused(place, capsys):
     assert "net.onnx" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("until", ["opening", "exporting", "measuring ranges", "comparing stages", "measuring layers", "trying other options"])
+@pytest.mark.parametrize("until", ["opening", "exporting", "quantizing", "comparing stages", "measuring layers", "trying other options"])
 def test_ctrl_c_ends_it_with_one_line_whatever_it_does(place, capfd, monkeypatch, until):
     @contextmanager
     def pressing():

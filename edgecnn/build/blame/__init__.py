@@ -152,7 +152,7 @@ def _cures(
     inputs = normalize(measured.pixels, spec.preprocess)
     answers = open_session(subject.model, subject.spec).logits(normalize(measured.pixels, subject.spec.preprocess))
     now = cures.as_it_is(answers, measured.expected, spec, enough)
-    candidates = tuple(cures.cures(name, options, apart or found.layers[:3], simplified))
+    candidates = tuple(cures.cures(name, options, apart or found.layers[: min(3, max(1, len(found.layers) // 4))], simplified))
     if calibration is None and quantizers.needs_calibration(name):
         return (now, *candidates)
     tried = cures.try_out(

@@ -14,6 +14,9 @@ FOREIGN_DB = 3.0
 """Of weights: noise as large as the signal isn't rounding."""
 
 SATURATED = 0.01
+FAR = 2.0
+"""Values that reach so many times as far as the range are cut to half and less."""
+
 UNUSED = 4.0
 """A range so many times as wide as the values: two bits are lost."""
 
@@ -80,8 +83,11 @@ class TensorRow:
 
     @property
     def saturates(self) -> bool:
-        """Whether a good part of an activation lies beyond its range."""
-        return self.kind == "activation" and (self.saturated or 0.0) > SATURATED
+        """Whether a good part of an activation lies beyond its range, or a little of it far beyond."""
+        if self.kind != "activation" or self.low is None or self.high is None or self.range_low is None or self.range_high is None:
+            return False
+        far = max(self.high, 0.0) > FAR * self.range_high or min(self.low, 0.0) < FAR * self.range_low
+        return far or (self.saturated or 0.0) > SATURATED
 
     @property
     def unused(self) -> bool:

@@ -44,6 +44,14 @@ def test_what_saturates_wants_other_images_or_wider_ranges():
     assert "ranges=" not in advice(replace(FINE, saturated=0.2, high=50.0))[0]  # it is minmax already
 
 
+def test_a_few_values_far_beyond_the_range_saturate_too():
+    assert "so 0.1% of it saturate" in advice(replace(FINE, saturated=0.001, high=11.0))[0]
+    assert "saturate" not in advice(replace(FINE, saturated=0.001, high=9.0))[0]
+    below = replace(FINE, low=-11.0, range_low=-5.0, saturated=0.001)
+    assert "saturate" in advice(below)[0]
+    assert "saturate" not in advice(replace(below, low=-9.0))[0]
+
+
 def test_a_range_far_wider_than_its_values_wants_other_images():
     assert advice(replace(FINE, high=0.5))[0].endswith("so most levels are never used: calibrate on images like these, without odd ones")
 

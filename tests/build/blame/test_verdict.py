@@ -19,7 +19,7 @@ def stage(name, *failures, **facts):
     return StageRow(stage=name, what="", limit="", failures=failures, advice="pray" if failures else None, **facts)
 
 
-SATURATED = TensorRow(tensor="t", kind="activation", matched=True, saturated=0.5)
+SATURATED = TensorRow(tensor="t", kind="activation", matched=True, low=0.0, high=9.0, range_low=0.0, range_high=5.0, saturated=0.5)
 LAYER = LayerRow(layer="conv1", operator="Conv", sqnr_db=7.0, weights_sqnr_db=30.0, activations_sqnr_db=7.0, tensors=(), advice=("widen it",))
 NOW = Cure(config="", found=measured(7.0))
 SOUND = Blame(
