@@ -138,6 +138,11 @@ class Report:
     layers: tuple[Layer, ...]
     golden: tuple[str, ...] = ()
 
+    @property
+    def target(self) -> str | None:
+        """The device that it was exported for, where one was named."""
+        return next((str(name) for stage in self.stages if (name := stage.configuration.get("target"))), None)
+
     def to_json(self) -> bytes:
         return canonical_json(self)
 

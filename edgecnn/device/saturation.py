@@ -74,13 +74,12 @@ def settle(bundle: Bundle, *, threads: int | None) -> tuple[Session, str | None]
 
 def _told(bundle: Bundle, saturated: Sequence[str]) -> str:
     """What is said of the precise mode. saturated: how the golden answers fell short without it."""
-    made_for = next((str(name) for stage in bundle.report().stages if (name := stage.configuration.get("target"))), None)
+    made_for = bundle.report().target
     subject = f"{bundle.path}, exported for {made_for}," if made_for else f"{bundle.path}"
-    seen = f"without it, {saturated[0]}" if saturated else "its golden answers alone don't show it"
-    do = "saturate" if saturated else "may saturate"
+    do, seen = ("saturate", f" (without it, {saturated[0]})") if saturated else ("may saturate", "")
     return (
-        f"int8 products {do} on {_cpu()}, so {subject} runs in onnxruntime's precise mode, which is slower and gives its golden answers "
-        f"({seen}); an export with --target x86-64 needs none"
+        f"int8 products {do} on {_cpu()}, so {subject} runs in onnxruntime's precise mode, which is slower and gives its golden answers{seen}; "
+        f"an export with --target x86-64 needs none"
     )
 
 

@@ -57,7 +57,7 @@ def test_the_artifact_is_quantized_for_its_target_and_says_so(
     assert (found["quantize"]["activation_type"], found["quantize"]["reduce_range"]) == (activation_type, reduce_range)
     capsys.readouterr()
     assert main(["inspect", str(path)]) == 0
-    assert f"target {target}" in capsys.readouterr().out
+    assert f"target      {target}\n" in capsys.readouterr().out
     assert main(["inspect", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["stages"][0]["configuration"]["target"] == target
 
