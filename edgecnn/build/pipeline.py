@@ -181,7 +181,7 @@ def export(
         evaluate(network, Subset(whole=images.validation, positions=frozenset({0})), network.spec)
     task = _Task(network=network, images=images, answers=_answers(network, images), options=options)
 
-    links = [_export(task, target=aimed.name)]
+    links = [_export(task, target=aimed.name or (asked.recipe.target if asked.recipe else None))]
     links.append(_simplify(task, links[-1]))
     check_device_graph(read_graph(links[-1].model))  # what no device takes is told before the work rather than after it
     told = [*network.notes, *aimed.notes, *auto.differences(asked, links[-1].model, images)]
@@ -195,7 +195,7 @@ def export(
     links[-1], accuracy, notes = _validate(task, links)
     result = _pack(task, links, Path(output), licenses or {}, accuracy=accuracy, notes=(*told, *notes))
     if found is not None and recipe is not None:
-        write_export_recipe(recipe, auto.recipe_of(found, asked, links[0].model, links[1].model, images))
+        write_export_recipe(recipe, replace(auto.recipe_of(found, asked, links[0].model, links[1].model, images), target=aimed.name))
     return replace(result, search=found)
 
 

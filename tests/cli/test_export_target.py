@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.build import pipeline
+from edgecnn.build.search import lab
+from edgecnn.build.search.speed import Race
 from edgecnn.build.simplify import Simplified
 from edgecnn.cli import main
+from edgecnn.device.host import available_cores
 from edgecnn.errors import UsageError
 from tests.fixtures.onnx_nets import color_folder, color_net
 from tests.fixtures.probes import probe_file, runtime
@@ -86,6 +90,25 @@ def test_weights_that_saturate_there_are_refused_before_the_work(place: Path, tm
     with pytest.raises(UsageError, match="saturates on an x86-64 PC"):
         pipeline.export(place / "colors.onnx", output=tmp_path / "a.edgecnn", quantize="int8", target="x86-64", **given)
     assert not (tmp_path / "a.edgecnn").exists()
+
+
+def test_what_auto_found_for_a_target_is_made_again_with_it(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raced = []
+
+    def race(models: Iterable[str], *_: object, threads: int, **__: object) -> Race:
+        raced.append(threads)
+        return Race(rounds={name: (5e5 if name.startswith("int8") else 1e6,) * 15 for name in models})
+
+    monkeypatch.setattr(lab, "race", race)
+    recipe = ("--recipe", tmp_path / "r.toml")
+    assert export(place, tmp_path / "a.edgecnn", "--quantize", "auto", "--max-drop", 8, *recipe, "--target", "rpi4") == 0
+    assert set(raced) == {min(4, available_cores())}
+    assert "not on Raspberry Pi 4 Model B" in capsys.readouterr().err
+    assert export(place, tmp_path / "b.edgecnn", *recipe) == 0
+    assert stages(tmp_path / "b.edgecnn")["export"]["target"] == "rpi4"
+    assert (tmp_path / "a.edgecnn").read_bytes() == (tmp_path / "b.edgecnn").read_bytes()
 
 
 @pytest.mark.parametrize(
