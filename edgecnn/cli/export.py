@@ -43,7 +43,11 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     "--objective", type=click.Choice(["latency", "bytes"]), help="For --quantize auto: what is to be least, e.g. bytes.  [default: latency]"
 )
 @click.option("--threads", type=int, metavar="N", help="For --quantize auto: CPU threads that latency is measured on, e.g. 4.  [default: 1]")
-@click.option("--target", metavar="NAME|FILE", help=f"The device that it is for: {_targets()}; or what `edgecnn probe --json` wrote there.")
+@click.option(
+    "--target",
+    metavar="NAME|FILE",
+    help=f"The device that it is for, e.g. rpi4 (there are {_targets()}), or what `edgecnn probe --json` wrote there.",
+)
 @click.option(
     "--recipe", type=PATH, metavar="FILE", help="With --quantize auto: write what was found, e.g. out.toml. Without: make that again, byte for byte."
 )
