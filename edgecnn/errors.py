@@ -19,11 +19,13 @@
     │   ├── DataRejected              a collection of images that can't be used
     │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
     │   ├── SourceRejected            a network that can't be exported
+    │   ├── TargetRejected            no profile or probe of a device
     │   └── StoreError                what a store was asked for isn't there, or it doesn't do that
     │       └── DowngradeRefused          a version whose sequence is lower than the active one's
     ├── MissingHere               4   this machine lacks something
     │   ├── ExtraMissing              an optional dependency; the message holds the pip line
     │   ├── ProviderMissing           an execution provider or engine
+    │   ├── CpuUnfit                  a CPU whose int8 arithmetic changes a model's answers
     │   ├── DownloadFailed            no network, or other bytes than promised
     │   ├── StoreBusy                 another process is changing the store
     │   └── OutputNotWritable         no permission or no space; what stood there still stands
@@ -113,6 +115,10 @@ class SourceRejected(InputRefused):
     pass
 
 
+class TargetRejected(InputRefused):
+    pass
+
+
 class StoreError(InputRefused):
     pass
 
@@ -133,6 +139,10 @@ class ExtraMissing(MissingHere):
 
 
 class ProviderMissing(MissingHere):
+    pass
+
+
+class CpuUnfit(MissingHere):
     pass
 
 

@@ -21,15 +21,16 @@ THIRD_PARTY = {"numpy", "onnxruntime", "PIL", "click", *HEAVY}
 MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "artifact": ({"errors"}, set()),
+    "targets": ({"errors", "artifact"}, set()),
     "data": ({"errors", "artifact"}, {"numpy", "PIL"}),
     "sign": ({"errors", "artifact"}, {"cryptography"}),
     "device": ({"errors", "artifact", "data", "sign"}, {"numpy", "PIL", "onnxruntime"}),
     "store": ({"errors", "artifact", "data", "sign", "device"}, {"numpy", "PIL", "onnxruntime"}),
     "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
-    "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
+    "build": ({"errors", "artifact", "targets", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "store", "sign")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "store", "sign", "probe")
 
 
 def modules(package: str) -> list[str]:
@@ -39,7 +40,7 @@ def modules(package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-LIGHT = [name for package in ("errors", "artifact", "data", "sign", "device", "store", "report") for name in modules(package)]
+LIGHT = [name for package in ("errors", "artifact", "targets", "data", "sign", "device", "store", "report") for name in modules(package)]
 HOST = [name for package in ("train", "build") for name in modules(package)]
 ALL = frozenset(LIGHT + HOST)
 
@@ -156,6 +157,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("verify", "colors.edgecnn", "--deep"),
         ("card", "colors.edgecnn"),
         ("bench", "colors.edgecnn", "--min-seconds", "0.1", "--min-runs", "100"),
+        ("probe", "--json"),
     ],
 )
 def test_a_device_command_works_where_torch_and_onnx_are_not_installed(arguments: tuple[str, ...], artifact: Path) -> None:

@@ -91,6 +91,20 @@ def _no_constant(name: str) -> Any:
     raise CodecError("document", f"it holds {name}, which is no JSON number")
 
 
+def check_texts(value: Any) -> None:
+    """Raises CodecError for control characters in a text, anywhere in a document: they could forge what a terminal shows. Lines may end."""
+    if isinstance(value, str):
+        if not all(line.isprintable() for line in value.split("\n")):
+            raise CodecError("document", f"the text {value[:40]!r} holds characters that can't be printed")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_texts(key)
+            check_texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_texts(item)
+
+
 def decode(kind: type[T], value: Any, *, where: str = "", unknown: Literal["ignore", "refuse"] = "ignore") -> T:
     """Build a `kind` (a dataclass or any type that its fields use) from JSON or TOML values.
 

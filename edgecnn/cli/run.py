@@ -59,13 +59,12 @@ def command(
     with _no_search_for_garbage():
         from edgecnn.cli._inputs import find_inputs
         from edgecnn.cli._model import opened
-        from edgecnn.device.model import unvalidated_notice
+        from edgecnn.device.model import notices
     with opened(file, store=store, threads=threads, trust_key=trust_key) as model:
-        notice = unvalidated_notice(file, model.manifest)
-        if notice:
-            note(notice)
+        for told in notices(file, model):
+            note(told)
         failed = _Failures(as_json=as_json)
-        show = _JsonLines(top, validated=notice is None) if as_json else _TextLines(model, top, inputs)
+        show = _JsonLines(top, validated=model.manifest.validated) if as_json else _TextLines(model, top, inputs)
         for item in find_inputs(inputs):
             try:
                 show(_predict(model, item, show.top_k))

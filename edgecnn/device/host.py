@@ -16,6 +16,15 @@ _ISA_X86 = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512
 _ISA_ARM = ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme")
 _X86 = ("x86_64", "amd64", "i386", "i686")
 
+# Arm's own cores by their part's number: arch/arm64/include/asm/cputype.h of Linux
+_ARM_CORES = {
+    **{"0xc07": "Cortex-A7", "0xc09": "Cortex-A9", "0xc0f": "Cortex-A15", "0xd01": "Cortex-A32", "0xd03": "Cortex-A53"},
+    **{"0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57", "0xd08": "Cortex-A72", "0xd09": "Cortex-A73"},
+    **{"0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76", "0xd0c": "Neoverse-N1", "0xd0d": "Cortex-A77", "0xd40": "Neoverse-V1"},
+    **{"0xd41": "Cortex-A78", "0xd42": "Cortex-A78AE", "0xd46": "Cortex-A510", "0xd47": "Cortex-A710", "0xd49": "Neoverse-N2"},
+    **{"0xd4f": "Neoverse-V2", "0xd80": "Cortex-A520", "0xd81": "Cortex-A720"},
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HostFacts:
@@ -41,7 +50,7 @@ def describe() -> HostFacts:
     return HostFacts(
         system=platform.system(),
         machine=platform.machine(),
-        processor=_cpuinfo(_ROOT).get("model name"),
+        processor=processor(),
         isa=isa(),
         cores=available_cores(),
         cores_online=os.cpu_count() or 1,
@@ -63,9 +72,16 @@ def available_cores(*, root: Path = _ROOT) -> int:
 
 def isa(*, root: Path = _ROOT) -> tuple[str, ...]:
     """The CPU's extensions that matter to inference, e.g. ("avx2", "avx512_vnni"); empty where /proc/cpuinfo tells none."""
-    facts = _cpuinfo(root)
+    facts = cpuinfo(root)
     flags = frozenset(facts.get("flags", facts.get("Features", "")).split())
     return tuple(name for name in (*_ISA_X86, *_ISA_ARM) if name in flags)
+
+
+def processor(*, root: Path = _ROOT) -> str | None:
+    """The CPU's name; of an Arm core, which tells its part's number only, the first core's, e.g. "Cortex-A72"."""
+    facts = cpuinfo(root)
+    arm = _ARM_CORES.get(facts.get("CPU part", "").lower()) if facts.get("CPU implementer", "").lower() == "0x41" else None
+    return facts.get("model name") or arm
 
 
 def is_x86() -> bool:
@@ -78,6 +94,23 @@ def has_vnni(*, root: Path = _ROOT) -> bool:
     return not {"avx512_vnni", "avx_vnni"}.isdisjoint(isa(root=root))
 
 
+def may_saturate() -> bool:
+    """Whether int8 products may saturate on this CPU, where nothing is done about it: see `has_vnni`."""
+    return is_x86() and not has_vnni()
+
+
+def installed_runtime() -> str | None:
+    """The version of onnxruntime that is installed, under whichever of its names; it is not imported for that."""
+    from importlib import metadata
+
+    for name in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-training"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
 def memory_bytes(*, root: Path = _ROOT) -> int | None:
     """The machine's memory, or the cgroup's limit where that is lower; None where unknown."""
     found = [_meminfo(root), *_limits(root, "memory", "memory.limit_in_bytes"), *_limits(root, "", "memory.max")]
@@ -87,18 +120,20 @@ def memory_bytes(*, root: Path = _ROOT) -> int | None:
 
 def temperature_c(*, root: Path = _ROOT) -> float | None:
     """The hottest thermal zone in degrees Celsius; None where no sensor can be read."""
-    readings = [_number(_text(zone / "temp")) for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*"))]
+    readings = [number_of(text_of(zone / "temp")) for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*"))]
     return max((value / 1000 for value in readings if value is not None), default=None)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a file of the kernel holds, "" where it can't be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:
         return ""
 
 
-def _number(text: str) -> int | None:
+def number_of(text: str) -> int | None:
+    """The whole number that `text` is; None for any other."""
     try:
         return int(text)
     except ValueError:
@@ -106,7 +141,7 @@ def _number(text: str) -> int | None:
 
 
 @lru_cache(maxsize=2)
-def _cpuinfo(root: Path) -> dict[str, str]:
+def cpuinfo(root: Path = _ROOT) -> dict[str, str]:
     """The first processor's lines of /proc/cpuinfo; reading all of a large machine's would take milliseconds."""
     try:
         with open(root / "proc/cpuinfo", errors="replace") as file:
@@ -117,24 +152,24 @@ def _cpuinfo(root: Path) -> dict[str, str]:
 
 
 def _meminfo(root: Path) -> int | None:
-    for line in _text(root / "proc/meminfo").splitlines():
+    for line in text_of(root / "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
-            kib = _number(line.split()[1])
+            kib = number_of(line.split()[1])
             return None if kib is None else kib * 1024
     return None
 
 
 def _cpu_quota(root: Path) -> float | None:
     """The tightest CPU quota, in cores, of this process's cgroup and those above it."""
-    pairs = [(_text(folder / "cpu.max").split() or [""])[:2] for folder in _folders(root, "")]
-    pairs += [[_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")] for folder in _folders(root, "cpu")]
-    numbers = [tuple(_number(word) or 0 for word in pair) for pair in pairs if len(pair) == 2]
+    pairs = [(text_of(folder / "cpu.max").split() or [""])[:2] for folder in _folders(root, "")]
+    pairs += [[text_of(folder / "cpu.cfs_quota_us"), text_of(folder / "cpu.cfs_period_us")] for folder in _folders(root, "cpu")]
+    numbers = [tuple(number_of(word) or 0 for word in pair) for pair in pairs if len(pair) == 2]
     # "max" in v2 and -1 in v1 mean no quota
     return min((quota / period for quota, period in numbers if quota > 0 and period > 0), default=None)
 
 
 def _limits(root: Path, controller: str, file: str) -> Iterator[int | None]:
-    return (_number(_text(folder / file)) for folder in _folders(root, controller))
+    return (number_of(text_of(folder / file)) for folder in _folders(root, controller))
 
 
 def _folders(root: Path, controller: str) -> Iterator[Path]:
@@ -150,7 +185,7 @@ def _folders(root: Path, controller: str) -> Iterator[Path]:
 
 
 def _group(root: Path, controller: str) -> str | None:
-    for line in _text(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if (controller in controllers.split(",")) if controller else not controllers:
@@ -160,7 +195,7 @@ def _group(root: Path, controller: str) -> str | None:
 
 def _mounts(root: Path, controller: str) -> Iterator[tuple[str, Path]]:
     """(root within the hierarchy, mount point) of each mount of the controller's hierarchy, from /proc/self/mountinfo (see proc(5))."""
-    for line in _text(root / "proc/self/mountinfo").splitlines():
+    for line in text_of(root / "proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         fields, kind = left.split(), right.split()
         if len(fields) < 5 or len(kind) < 3:

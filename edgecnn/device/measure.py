@@ -262,13 +262,14 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
     Raises InputMissing, ArtifactRejected, GraphRejected, SignatureRejected or KeyRejected, what the engine raises, and UsageError for sizes that
     are open beside the batch.
     """
-    import onnxruntime  # noqa: F401  so that its import doesn't count as the first graph's loading
-
     from edgecnn.device.engines import open_graph
+    from edgecnn.device.engines.ort import runtime
     from edgecnn.device.golden import read_golden
+    from edgecnn.device.saturation import precise_for
     from edgecnn.device.session import open_session
     from edgecnn.sign import open_trusted
 
+    runtime()  # so that its import doesn't count as the first graph's loading
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         start = time.perf_counter_ns()
@@ -279,7 +280,7 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
         start = time.perf_counter_ns()
         with open_trusted(path, trust_key) as bundle:
             spec = bundle.manifest.spec
-            engine = open_session(bundle.graph_source(), spec, threads=threads).engine
+            engine = open_session(bundle.graph_source(), spec, threads=threads, precise=precise_for(bundle)).engine
             load_ns = time.perf_counter_ns() - start
             inputs = read_golden(bundle).inputs
         rows = np.arange(spec.batch or 1) % len(inputs)

@@ -114,6 +114,29 @@ def test_arm_names_its_features_otherwise(tmp_path: Path) -> None:
     assert not host.has_vnni(root=root)
 
 
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("model name\t: Some CPU @ 2 GHz\n", "Some CPU @ 2 GHz"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "Cortex-A72"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xD0B\n", "Cortex-A76"),
+        ("CPU implementer\t: 0x51\nCPU part\t: 0xd0b\n", None),  # the number means another core there
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xfff\n", None),
+        ("model name\t: ARMv7 Processor rev 4 (v7l)\nCPU implementer\t: 0x41\nCPU part\t: 0xd03\n", "ARMv7 Processor rev 4 (v7l)"),
+        ("", None),
+    ],
+)
+def test_a_processor_is_named_by_its_name_or_an_arm_core_s_number(tmp_path: Path, lines: str, name: str | None) -> None:
+    assert host.processor(root=tree(tmp_path, {"proc/cpuinfo": "processor\t: 0\n" + lines})) == name
+
+
+@pytest.mark.parametrize(("x86", "vnni", "may"), [(True, False, True), (True, True, False), (False, False, False)])
+def test_int8_may_saturate_on_x86_without_vnni_only(monkeypatch: pytest.MonkeyPatch, x86: bool, vnni: bool, may: bool) -> None:
+    monkeypatch.setattr(host, "is_x86", lambda: x86)
+    monkeypatch.setattr(host, "has_vnni", lambda: vnni)
+    assert host.may_saturate() is may
+
+
 def test_a_machine_that_tells_nothing_has_no_extensions(tmp_path: Path) -> None:
     assert host.isa(root=tmp_path) == ()
     assert host.memory_bytes(root=tmp_path) is None
