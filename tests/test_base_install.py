@@ -20,7 +20,7 @@ from tests.fixtures.artifacts import color_artifact, encode, solid
 from tests.fixtures.interpreters import find_interpreters
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch", "cryptography")
+EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch", "cryptography", "jinja2")
 SHIPPED = sorted((ROOT / "models").glob("*/*.edgecnn"))
 
 
@@ -121,7 +121,10 @@ def test_every_module_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("edgecnn/")}
         assert any(name.endswith("/LICENSE") for name in archive.namelist())
-    assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / "edgecnn").rglob("*") if path.suffix in (".py", ".typed", ".toml")}
+    templates = set((ROOT / "edgecnn" / "report" / "templates").iterdir())
+    assert len(templates) > 1
+    wanted = templates.union(path for path in (ROOT / "edgecnn").rglob("*") if path.suffix in (".py", ".typed", ".toml"))
+    assert packed == {str(path.relative_to(ROOT)) for path in wanted}
 
 
 def test_the_base_install_is_small(wheel: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import edgecnn
 
 HOME = Path(edgecnn.__file__).parent
-HEAVY = {"torch", "onnx", "onnxscript", "onnxsim", "rich", "lightning", "lightning_fabric", "pooch", "safetensors", "cryptography"}
+HEAVY = {"torch", "onnx", "onnxscript", "onnxsim", "rich", "lightning", "lightning_fabric", "pooch", "safetensors", "cryptography", "jinja2"}
 THIRD_PARTY = {"numpy", "onnxruntime", "PIL", "click", *HEAVY}
 
 # package -> the packages of ours, and the libraries, that it may load
@@ -25,7 +25,7 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "sign": ({"errors", "artifact"}, {"cryptography"}),
     "device": ({"errors", "artifact", "data", "sign"}, {"numpy", "PIL", "onnxruntime"}),
     "store": ({"errors", "artifact", "data", "sign", "device"}, {"numpy", "PIL", "onnxruntime"}),
-    "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime"}),
+    "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime", "jinja2", "onnx"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
@@ -87,6 +87,13 @@ def test_nothing_loads_cryptography_before_a_key_is_used() -> None:
     found = loaded_by(tuple(LIGHT))
     assert "edgecnn.sign.keys" in found
     assert [name for name, loaded in found.items() if "cryptography" in loaded] == []
+
+
+def test_no_page_is_made_by_importing_its_module() -> None:
+    """`edgecnn card` is of the package whose pages need the extra `report`, and works without it."""
+    found = loaded_by(tuple(LIGHT))
+    assert "edgecnn.report.page" in found
+    assert [name for name, loaded in found.items() if {"jinja2", "markupsafe", "onnx"} & set(loaded)] == []
 
 
 def test_the_walk_found_every_layer() -> None:
