@@ -15,8 +15,9 @@ from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.data.collection import Item
 from edgecnn.errors import ArtifactRejected, InputMissing, UsageError
 from edgecnn.report.about import About, parse_about, read_about
-from edgecnn.report.card import card, measure, read_artifact
+from edgecnn.report.card import card
 from edgecnn.report.markdown import code, table, text
+from edgecnn.report.subject import measure, read_artifact
 from tests.fixtures.artifacts import COLORS, color_artifact, color_spec, solid, tiny_artifact
 from tests.fixtures.graphs import color_classifier
 
