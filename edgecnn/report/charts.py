@@ -37,29 +37,34 @@ class Axis:
         return round(FULL * (1 - self.at(value)), 2)
 
 
-def axis(values: Iterable[float], *, log: bool = False, zero: bool = False, ticks: int = 5, tight: bool = False) -> Axis:
-    """An axis on which all `values` lie, its ticks at 1, 2 or 5 times powers of ten (powers of ten where it is logarithmic).
+def axis(
+    values: Iterable[float], *, log: bool = False, zero: bool = False, ticks: int = 5, tight: bool = False, whole: bool = False, percent: bool = False
+) -> Axis:
+    """An axis on which all `values` lie, its ticks at 1, 2, 2.5 or 5 times powers of ten (powers of ten where it is logarithmic).
 
-    zero: it starts at 0; tight: it ends at the values rather than at ticks. On a logarithmic one, what isn't positive lies at its low end.
+    zero: it starts at 0; tight: it ends at the values rather than at ticks; whole: no tick has a fraction; percent: values are shares, and ticks
+    say so. On a logarithmic one, what isn't positive lies at its low end.
     Raises ValueError for values that aren't finite, and for no values.
     """
     found = list(values)
-    if not found or not all(map(math.isfinite, found)):
+    if not found or not all(abs(value) < 1e300 for value in found):  # NaN isn't either
         raise ValueError("an axis wants values, all of them finite")
     if log:
         return _logarithmic([value for value in found if value > 0] or [1.0], ticks)
     low, high = min(found), max(found)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
+    if not high - low > 1e-300:
         low, high = (low - abs(low) / 2, high + abs(high) / 2) if low and not zero else (low, low + 1.0)
     step = _nice((high - low) / max(1, ticks - 1))
-    first, last = (
-        (math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)) if tight else (math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9))
-    )
+    if whole:
+        step = float(math.ceil(step - 1e-9))
+    outside = (math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9))
+    first, last = (math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)) if tight else outside
     marks = [number * step for number in range(first, last + 1)]
     ends = (low, high) if tight else (marks[0], marks[-1])
-    return Axis(low=ends[0], high=ends[1], log=False, ticks=tuple((mark, tick_text(mark, step)) for mark in marks))
+    texts = (f"{tick_text(100 * mark, 100 * step)} %" if percent else tick_text(mark, step) for mark in marks)
+    return Axis(low=ends[0], high=ends[1], log=False, ticks=tuple(zip(marks, texts, strict=True)))
 
 
 def _logarithmic(values: Sequence[float], ticks: int) -> Axis:
@@ -72,14 +77,14 @@ def _logarithmic(values: Sequence[float], ticks: int) -> Axis:
 
 
 def _nice(step: float) -> float:
-    """The least of 1, 2, 5 times a power of ten that is no less than `step`."""
+    """The least of 1, 2, 2.5 and 5 times a power of ten that is no less than `step`."""
     power = 10.0 ** math.floor(math.log10(step))
-    return next(times * power for times in (1, 2, 5, 10) if times * power >= step * (1 - 1e-9))
+    return next(times * power for times in (1, 2, 2.5, 5, 10) if times * power >= step * (1 - 1e-9))
 
 
 def tick_text(value: float, step: float) -> str:
     """`value` with as many decimals as its neighbours at `step` need, and with commas; 0 is never negative."""
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    decimals = next((count for count in range(7) if abs(step * 10**count - round(step * 10**count)) < 1e-6 * step * 10**count), 7)
     if decimals > 6 or abs(value) >= 1e9:
         return f"{value:.3g}"
     return f"{value if abs(value) > step / 2 else 0:,.{decimals}f}"
