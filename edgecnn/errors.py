@@ -17,6 +17,7 @@
     │   ├── KeyRejected               not a key that can sign, or verify, here
     │   ├── ImageRejected             not a picture that can be read
     │   ├── DataRejected              a collection of images that can't be used
+    │   ├── RecordRejected            measurements that can't be read, or are another model's
     │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
     │   ├── SourceRejected            a network that can't be exported
     │   └── StoreError                what a store was asked for isn't there, or it doesn't do that
@@ -102,6 +103,10 @@ class ImageRejected(InputRefused):
 
 
 class DataRejected(InputRefused):
+    pass
+
+
+class RecordRejected(InputRefused):
     pass
 
 

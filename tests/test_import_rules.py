@@ -14,7 +14,20 @@ import pytest
 import edgecnn
 
 HOME = Path(edgecnn.__file__).parent
-HEAVY = {"torch", "onnx", "onnxscript", "onnxsim", "rich", "lightning", "lightning_fabric", "pooch", "safetensors", "cryptography", "jinja2"}
+HEAVY = {
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxsim",
+    "rich",
+    "lightning",
+    "lightning_fabric",
+    "pooch",
+    "safetensors",
+    "cryptography",
+    "jinja2",
+    "markdown_it",
+}
 THIRD_PARTY = {"numpy", "onnxruntime", "PIL", "click", *HEAVY}
 
 # package -> the packages of ours, and the libraries, that it may load
@@ -25,11 +38,11 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "sign": ({"errors", "artifact"}, {"cryptography"}),
     "device": ({"errors", "artifact", "data", "sign"}, {"numpy", "PIL", "onnxruntime"}),
     "store": ({"errors", "artifact", "data", "sign", "device"}, {"numpy", "PIL", "onnxruntime"}),
-    "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime", "jinja2", "onnx"}),
+    "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime", "jinja2", "markdown_it", "onnx"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "store", "sign")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "store", "sign")
 
 
 def modules(package: str) -> list[str]:
@@ -93,7 +106,7 @@ def test_no_page_is_made_by_importing_its_module() -> None:
     """`edgecnn card` is of the package whose pages need the extra `report`, and works without it."""
     found = loaded_by(tuple(LIGHT))
     assert "edgecnn.report.page" in found
-    assert [name for name, loaded in found.items() if {"jinja2", "markupsafe", "onnx"} & set(loaded)] == []
+    assert [name for name, loaded in found.items() if {"jinja2", "markupsafe", "markdown_it", "onnx"} & set(loaded)] == []
 
 
 def test_the_walk_found_every_layer() -> None:
@@ -162,6 +175,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("validate", "colors.edgecnn"),
         ("verify", "colors.edgecnn", "--deep"),
         ("card", "colors.edgecnn"),
+        ("report", "colors.edgecnn", "--format", "md"),
+        ("report", "colors.edgecnn", "--format", "json"),
         ("bench", "colors.edgecnn", "--min-seconds", "0.1", "--min-runs", "100"),
     ],
 )

@@ -9,12 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgecnn.artifact.spec import Preprocess
+from edgecnn.device.image import Source, open_image, to_uint8
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -47,8 +51,17 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters["tight"] = tight
     made.globals.update(script=_script, script_digest=_script_digest, axis=charts.axis, path=charts.path)
     return made
+
+
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|bytes|[KMG]iB|[kMG]|dB)(?!\w))")
+
+
+def tight(text: str) -> str:
+    """`text` with each figure and its unit on one line."""
+    return _UNIT.sub("\u00a0", text)
 
 
 def png_uri(pixels: NDArray[np.uint8], scale: int = 1) -> str:
@@ -70,6 +83,22 @@ def png_uri(pixels: NDArray[np.uint8], scale: int = 1) -> str:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(large)).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def thumbnail_uri(source: Source, *, name: str | None = None, most: int = 128) -> str:
+    """A small picture of an image as a data URI, read as the network's preprocessing reads it: as it is (PNG) where it has at most `most` pixels a
+    side, else shrunk to that (JPEG). Raises InputMissing or ImageRejected, naming `name`."""
+    from PIL import Image
+
+    image = open_image(source, name=name)
+    scale = min(1.0, most / max(image.size))
+    height, width = (max(1, round(side * scale)) for side in (image.height, image.width))
+    pixels = to_uint8(image, Preprocess(size=(height, width), interpolation="lanczos"), name=name)
+    if scale == 1:
+        return png_uri(pixels)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _script(name: str) -> Any:

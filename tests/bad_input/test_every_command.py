@@ -15,6 +15,7 @@ DEVICE = {
     "verify": ["verify", "FILE"],
     "bench": ["bench", "FILE", "--min-seconds", "0"],
     "inspect": ["inspect", "FILE"],
+    "report": ["report", "FILE", "--format", "md"],
 }
 HOST = {
     "train": ["train", "FILE", "-o", "run"],
@@ -31,13 +32,13 @@ def filled(arguments: list[str], file: object, image: Path) -> list[object]:
     return [{"FILE": file, "IMAGE": image}.get(argument, argument) for argument in arguments]
 
 
-@pytest.mark.parametrize("name", ["run", "validate", "verify", "bench", "inspect", "train", "export"])
+@pytest.mark.parametrize("name", ["run", "validate", "verify", "bench", "inspect", "report", "train", "export"])
 def test_a_missing_file_is_named(name: str, refused: Refused, image: Path) -> None:
     file = {"train": "gone.toml", "export": "gone.onnx"}.get(name, "gone.edgecnn")
     assert f"{file} doesn't exist" in refused(*filled({**DEVICE, **HOST}[name], file, image), code=3)
 
 
-@pytest.mark.parametrize("name", ["run", "validate", "verify", "bench", "inspect", "train", "export"])
+@pytest.mark.parametrize("name", ["run", "validate", "verify", "bench", "inspect", "report", "train", "export"])
 def test_a_folder_in_the_place_of_a_file_is_said(name: str, refused: Refused, image: Path, workplace: Path) -> None:
     file = {"train": "gone.toml", "export": "gone.onnx"}.get(name, "gone.edgecnn")
     (workplace / file).mkdir()
@@ -59,7 +60,7 @@ def test_an_impossible_number_of_threads_is_a_usage_error(name: str, threads: st
     assert "threads" in refused(*filled({**DEVICE, **HOST}[name], file, image), "--threads", threads, code=2)
 
 
-@pytest.mark.parametrize("name", ["run", "validate", "verify", "bench", "inspect"])
+@pytest.mark.parametrize("name", ["run", "validate", "verify", "bench", "inspect", "report"])
 def test_a_picture_is_no_artifact(name: str, refused: Refused, image: Path) -> None:
     said = refused(*filled(DEVICE[name], image, image), code=3)
     assert "is no .edgecnn file" in said

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from edgecnn.report import page
-from edgecnn.report.page import environment, png_uri
+from edgecnn.report.page import environment, png_uri, tight
 from tests.fixtures.chromium import Chromium
 
 HOSTILE = "<script>document.title='taken'</script>\"'><img src=x onerror=\"document.title='taken'\">"
@@ -26,7 +26,8 @@ GALLERY = """{% extends "base.html.j2" %}{% import "charts.html.j2" as charts %}
 {{ charts.bars(bars, name) }}
 {{ charts.histogram([(0, 1, 3), (1, 2, 0), (2, 3, 1)], name, x_title="ms", y_title="runs", marks=[{"value": 1.5, "text": "p50 1.5"}]) }}
 {{ charts.lines(series, name, x_title="epoch", dots=true, fill=true) }}
-{{ charts.lines(series, name, log_y=true, stairs=true) }}
+{{ charts.lines(series, name, log_y=true, stairs=true, marks=[{"value": 2, "text": name}]) }}
+{{ charts.dots(dots, ["largest", "mean"], name) }}
 {{ charts.reliability(bins, name) }}
 </div>
 {{ charts.confusion(labels, counts, name) }}
@@ -46,6 +47,7 @@ def values(**other: Any) -> dict[str, Any]:
             {"low": 0.5, "high": 0.6, "count": 0, "confidence": 0.0, "accuracy": 0.0, "interval": (0.0, 1.0)},
             {"low": 0.9, "high": 1.0, "count": 8, "confidence": 0.95, "accuracy": 0.75, "interval": (0.4, 0.93)},
         ],
+        "dots": [{"name": "export", "values": [1e-5, 0.0]}, {"name": "quantize", "values": [0.5, None]}],
         "labels": ["red", "green"],
         "counts": [[7, 1], [0, 0]],
         "picture": png_uri(np.arange(12, dtype=np.uint8).reshape(2, 2, 3)),
@@ -104,6 +106,7 @@ def test_text_on_a_page_is_never_markup(tmp_path: Path, chromium: Chromium) -> N
     hostile = values(
         name=HOSTILE,
         bars=[{"name": HOSTILE, "value": 1.0, "text": HOSTILE}],
+        dots=[{"name": HOSTILE, "values": [1.0, 2.0]}],
         series=[{"name": HOSTILE, "points": [(0, 1.0), (1, 2.0)]}] * 2,
         labels=[HOSTILE, "b"],
         counts=[[1, 2], [3, 4]],
@@ -145,6 +148,10 @@ def test_the_browser_s_guard_sees_a_request_and_an_error(tmp_path: Path, browser
     opened.close()
     assert any("asked for file:" in problem and "other.png" in problem for problem in opened.problems)
     assert any("nowhere is not defined" in problem for problem in opened.problems)
+
+
+def test_a_figure_keeps_its_unit() -> None:
+    assert tight("95 % of 3 MiB, 2 ms, 12.5 M, 4 bytes, 1 milk") == "95\u00a0% of 3\u00a0MiB, 2\u00a0ms, 12.5\u00a0M, 4\u00a0bytes, 1 milk"
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 1), (3, 5, 3)])
