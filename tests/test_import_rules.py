@@ -186,3 +186,12 @@ def test_a_device_command_works_where_torch_and_onnx_are_not_installed(arguments
     assert done.stdout.endswith("LOADED\n"), done.stderr
     # a benchmark on a busy machine may be invalid, which is 1
     assert done.returncode in ((0, 1) if arguments[0] == "bench" else (0,)), done.stderr
+
+
+def test_a_page_needs_its_own_libraries_alone(artifact: Path) -> None:
+    script = f"HEAVY = {HEAVY - {'jinja2', 'markdown_it'}!r}\n{WITHOUT}"
+    command = [sys.executable, "-c", script, "report", "colors.edgecnn", "-o", "report.html"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=artifact.parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("LOADED\n")
+    assert (artifact.parent / "report.html").read_text().startswith("<!DOCTYPE html>")

@@ -184,9 +184,12 @@ def _parity(whole: _Card) -> Iterator[str]:
             rows.append(
                 (name, f"the {text(parity.reference)}", f"{parity.samples:,}", f"{parity.max_abs:.2g}", alike, describe_limits(parity.limits))
             )
-    yield "The graph's answers (logits) next to those of the network that it was made from:"
-    yield ""
-    yield from table(rows, right=(2, 3, 4))
+    if len(rows) == 1:
+        yield "The graph's answers were not compared with those of the network that it was made from."
+    else:
+        yield "The graph's answers (logits) next to those of the network that it was made from:"
+        yield ""
+        yield from table(rows, right=(2, 3, 4))
     yield ""
     limits = whole.artifact.manifest.limits
     exact = "exactly" if limits.outputs_atol == 0 else f"within {limits.outputs_atol:g}"

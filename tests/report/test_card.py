@@ -125,7 +125,10 @@ def test_another_model_is_no_twin(artifact: Path, tmp_path: Path) -> None:
 
 def test_an_artifact_packed_by_force_says_so(tmp_path: Path) -> None:
     forced = color_artifact(tmp_path / "forced.edgecnn", force=True)
-    assert "packed by force" in card(read_artifact(forced))
+    document = card(read_artifact(forced))
+    assert "packed by force" in document
+    assert "were not compared with" in document
+    assert rows(document, "Parity") == []
 
 
 def test_a_damaged_artifact_gets_no_card(artifact: Path) -> None:

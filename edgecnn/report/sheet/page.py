@@ -138,12 +138,10 @@ def _confidence(sheet: Sheet) -> Mapping[str, Any] | None:
 
 
 def _stages(stages: Sequence[Stage]) -> Mapping[str, Any]:
-    drawn = [
-        {"name": stage.name, "values": [stage.against_source.max_abs, stage.against_source.mean_abs]}
-        for stage in stages
-        if stage.against_source is not None
-    ]
-    return {"drawn": drawn, "rows": [_stage_row(stage) for stage in stages]}
+    compared = [(stage.name, stage.against_source) for stage in stages if stage.against_source is not None]
+    drawn = [{"name": name, "values": [parity.max_abs, parity.mean_abs]} for name, parity in compared]
+    largest = [parity.max_abs for _, parity in compared]
+    return {"drawn": drawn, "apart": any(largest), "some_equal": not all(largest), "rows": [_stage_row(stage) for stage in stages]}
 
 
 def _stage_row(stage: Stage) -> Mapping[str, Any]:
@@ -239,9 +237,9 @@ def _layer_row(layer: Layer, times: Mapping[str, float]) -> Mapping[str, str]:
 
 def _memory(sheet: Sheet) -> Mapping[str, Any]:
     steps, peak = sheet.memory.steps, sheet.memory.peak
-    unit, scale = ("MiB", 1 << 20) if peak.bytes >= 1 << 20 else ("KiB", 1 << 10)
+    unit, scale = next((unit, scale) for unit, scale in (("MiB", 1 << 20), ("KiB", 1 << 10), ("bytes", 0)) if peak.bytes >= scale)
     # a level holds for the whole step, so the last one needs an end
-    points = [(at, step.bytes / scale) for at, step in enumerate(steps)] + [(len(steps), steps[-1].bytes / scale)]
+    points = [(at, step.bytes / max(1, scale)) for at, step in enumerate(steps)] + [(len(steps), steps[-1].bytes / max(1, scale))]
     most = sorted(steps, key=lambda step: -step.bytes)[:5]
     return {
         "points": points,

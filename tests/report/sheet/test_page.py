@@ -116,6 +116,19 @@ def test_a_forced_artifact_and_a_benchmark_that_drifted_say_so(make_sheet: MakeS
     assert "Not to be trusted: latency drifted by +100.0%" in page
 
 
+def test_parity_is_drawn_where_something_differs(make_sheet: MakeSheet) -> None:
+    sheet = make_sheet(full=False)
+    stage, report = sheet.artifact.report.stages[0], sheet.artifact.report
+    assert stage.against_source is not None
+    assert stage.against_source.max_abs == 0
+    assert "No stage's answers (logits) differ" in write(sheet, "html").replace("&#39;", "'")
+    apart = replace(stage, name="quantize", against_source=replace(stage.against_source, max_abs=0.5, mean_abs=0.1, sqnr_db=30.0))
+    both = replace(sheet, artifact=replace(sheet.artifact, report=replace(report, stages=(stage, apart))))
+    page = write(both, "html")
+    assert 'aria-label="quantize: largest difference 0.5, mean difference 0.1"' in page
+    assert "A faint dot at its end is no difference at all." in page
+
+
 def test_layers_are_drawn_by_time_where_it_is_known(make_sheet: MakeSheet) -> None:
     sheet = make_sheet(full=False)
     assert "Multiply-accumulates of each layer" in write(sheet, "html")
