@@ -13,8 +13,10 @@ from edgecnn.artifact.codec import encode
 from edgecnn.artifact.records import EpochMetrics
 from edgecnn.errors import InputMissing, RecordRejected
 from edgecnn.report.curves import read_history
+from edgecnn.report.subject import read_artifact
 from tests.fixtures.artifacts import color_spec
 
+MODELS = Path(__file__).parents[2] / "models"
 SPEC = color_spec()
 EPOCHS = (
     EpochMetrics(epoch=1, loss=2.0, accuracy=0.4, learning_rate=0.1),
@@ -42,18 +44,15 @@ def test_metrics_and_a_checkpoint_say_the_same(tmp_path: Path) -> None:
     assert read_history(tmp_path / "metrics.jsonl", SPEC) == read_history(tmp_path / "last.safetensors", SPEC) == EPOCHS
 
 
-def test_what_edgecnn_train_writes_is_read(tmp_path: Path) -> None:
-    """The record is the one that training writes, header and all."""
-    import torch
-
-    from edgecnn.train.checkpoint import Checkpoint, Header, save_checkpoint
-    from edgecnn.train.recipe import NetConfig
-
-    header = Header(
-        spec=SPEC, net=NetConfig(name="simplecnn"), epoch=2, epochs=2, steps_per_epoch=1, threads=1, recipe_sha256="0" * 64, seed=0, history=EPOCHS
-    )
-    save_checkpoint(tmp_path / "model.safetensors", Checkpoint(header=header, weights={"w": torch.zeros(1000)}))
-    assert read_history(tmp_path / "model.safetensors", SPEC) == EPOCHS
+def test_what_training_wrote_of_the_shipped_models_is_read() -> None:
+    checkpoints = sorted(MODELS.glob("*/model.safetensors"))
+    assert len(checkpoints) >= 2
+    for path in checkpoints:
+        spec = read_artifact(next(path.parent.glob("*.edgecnn"))).manifest.spec
+        history = read_history(path, spec)
+        assert [epoch.epoch for epoch in history] == list(range(1, len(history) + 1))
+        assert history[-1].validation_accuracy is not None
+        assert history[-1].loss < history[0].loss
 
 
 def test_another_model_s_checkpoint_is_refused(tmp_path: Path) -> None:
