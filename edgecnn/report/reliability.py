@@ -114,7 +114,7 @@ def reliability(confidences: ArrayLike, right: ArrayLike, *, bins: int = BINS) -
 
 
 def mean_ece(labels: Sequence[Reliability]) -> float:
-    """Of several labels that are decided each for itself. Raises ValueError for none."""
+    """Of several labels that are decided each for itself, or of all decisions. Raises ValueError for none."""
     if not labels:
         raise ValueError("no labels have no calibration")
     return sum(one.ece for one in labels) / len(labels)

@@ -7,8 +7,9 @@ from itertools import islice
 
 from edgecnn.report.card import joined
 from edgecnn.report.markdown import code, table, text
+from edgecnn.report.reliability import mean_ece
 from edgecnn.report.sheet import Sheet
-from edgecnn.report.sheet.words import ECE_SOURCE, MEMORY_NOTE, confidence_sentences, ece, machine_sentence, memory_sentence, number, percent
+from edgecnn.report.sheet.words import ECE_SOURCE, MEMORY_NOTE, confidence_sentences, machine_sentence, memory_sentence, number, percent
 
 _LAYERS, _LABELS = 10, 20
 _LEFT_OUT = ("Preprocessing", "Reproduce")
@@ -52,7 +53,7 @@ def _confidence(sheet: Sheet) -> Iterator[str]:
     if sheet.artifact.manifest.spec.task == "single-label":
         yield " ".join(confidence_sentences(found[0]))
     else:
-        yield f"Expected calibration error, the mean over the labels: {percent(ece(found))}."
+        yield f"Expected calibration error, the mean over the labels: {percent(mean_ece(found))}."
         yield ""
         rows = [("label", "ECE", "mean score", "holds")]
         each = islice(zip(labels, found, strict=True), _LABELS)

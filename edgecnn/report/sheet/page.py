@@ -10,12 +10,12 @@ from edgecnn.artifact.records import Layer, ParityReport, Stage
 from edgecnn.device.validate import describe_limits
 from edgecnn.report.markdown import html, inline_html
 from edgecnn.report.page import render
+from edgecnn.report.reliability import mean_ece
 from edgecnn.report.sheet import Sheet
 from edgecnn.report.sheet.words import (
     ECE_SOURCE,
     MEMORY_NOTE,
     confidence_sentences,
-    ece,
     large,
     machine_sentence,
     memory_sentence,
@@ -87,7 +87,7 @@ def _tiles(sheet: Sheet) -> Iterator[tuple[str, str]]:
         low, high = (percent(share) for share in found.interval)
         yield percent(found.top1, 2), f"{kind} of {found.count:,} images, 95 % interval {low} to {high}"
         chance = sum(one.ece_by_chance for one in sheet.study.reliability) / len(sheet.study.reliability)
-        yield percent(ece(sheet.study.reliability)), f"expected calibration error of the scores, {percent(chance)} by chance alone"
+        yield percent(mean_ece(sheet.study.reliability)), f"expected calibration error of the scores, {percent(chance)} by chance alone"
     parity = artifact.manifest.parity
     if parity is not None:
         yield percent(parity.agreement, 2), f"of {parity.samples:,} decisions are the {parity.reference}'s"
@@ -131,7 +131,7 @@ def _confidence(sheet: Sheet) -> Mapping[str, Any] | None:
         return {"diagrams": [("", found[0])], "sentences": confidence_sentences(found[0]), "source": ECE_SOURCE, "rows": []}
     labelled = list(zip(spec.labels, found, strict=True))
     worst = sorted(labelled, key=lambda pair: -pair[1].ece)[:_DIAGRAMS]
-    said = f"Each label is decided for itself. The mean of their expected calibration errors (ECE) is {percent(ece(found))}."
+    said = f"Each label is decided for itself. The mean of their expected calibration errors (ECE) is {percent(mean_ece(found))}."
     more = f"Of {len(found)} labels, the {len(worst)} with the largest error are drawn." if len(worst) < len(found) else ""
     rows = [(label, percent(one.ece), percent(one.ece_by_chance), percent(one.confidence), percent(one.accuracy)) for label, one in labelled[:50]]
     return {"diagrams": worst, "sentences": [said, more], "source": ECE_SOURCE, "rows": rows}

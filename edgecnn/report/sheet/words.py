@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import floor, log10
 
-from edgecnn.report.reliability import Reliability, mean_ece
+from edgecnn.report.reliability import Reliability
 from edgecnn.report.sheet import Sheet
 
 
@@ -49,11 +49,6 @@ def confidence_sentences(found: Reliability) -> tuple[str, ...]:
 ECE_SOURCE = (
     "ECE = sum over the bins B of |B|/n * |acc(B) - conf(B)|; C. Guo et al. (2017), On Calibration of Modern Neural Networks, arXiv:1706.04599."
 )
-
-
-def ece(found: tuple[Reliability, ...]) -> float:
-    """Of the decisions, or for several labels the mean of theirs."""
-    return mean_ece(found)
 
 
 def memory_sentence(sheet: Sheet) -> str:
