@@ -88,6 +88,8 @@ class Layers:
             lines += _other_lines(runs[1].subject.kind, words[0].title, words[0].lines, words[1].title, words[1].lines)
             found = apart(*arrays)
             row["apart"] = _apart(found)
+            if found.largest == 0 and made[0] is not None:
+                made = [{**made[0], "label": f"{runs[0].subject.kind} and {runs[1].subject.kind}"}]
             if found.largest > 0 and found.sqnr_db is not None:
                 difference = arrays[1].astype(np.float64) - arrays[0].astype(np.float64)
                 made.append(_pictured(difference, channels, found.largest, label=f"{runs[1].subject.kind} less {runs[0].subject.kind}"))

@@ -21,19 +21,26 @@ _COLORS = {"RGB": "red, green, blue", "BGR": "blue, green, red", "L": "grey"}
 
 
 def preparation(picture: Picture, pre: Preprocess, x: Array) -> list[Json]:
-    """A row for each step: title, text, and the picture after it. x: what the network gets, (1, channels, height, width)."""
+    """A row for each step that changes something: title, text, the picture after it, and then the steps that leave it as it is.
+
+    x: what the network gets, (1, channels, height, width).
+    """
     rows: list[Json] = []
     before: Step | None = None
-    for step in picture.steps:
+    for number, step in enumerate(picture.steps, start=1):
         title, text = _WORDS[step.name](step, before, pre)
         changed = before is None or before.image.size != step.image.size or before.image.mode != step.image.mode
-        rows.append({"title": title, **(_shown(step.image, text) if changed else {"text": text, "uri": None})})
+        if changed:
+            rows.append({"number": number, "title": title, "then": [], **_shown(step.image, text)})
+        else:
+            rows[-1]["then"].append({"number": number, "title": title, "text": text})
         before = step
+    number = len(picture.steps) + 1
     if picture.pixels is not None and pre.channels == "BGR":
-        rows.append(
-            {"title": "Order", "text": f"Its channels are put in the order {_COLORS['BGR']}, which this network was trained with.", "uri": None}
-        )
-    return [*rows, {**_last(picture, pre, x[0]), **_picture(pictures.photo(x[0], pre.channels))}]
+        text = f"Its channels are put in the order {_COLORS['BGR']}, which this network was trained with."
+        rows[-1]["then"].append({"number": number, "title": "Order", "text": text})
+        number += 1
+    return [*rows, {"number": number, "then": [], **_last(picture, pre, x[0]), **_picture(pictures.photo(x[0], pre.channels))}]
 
 
 def _last(picture: Picture, pre: Preprocess, x: Array) -> Json:
@@ -44,8 +51,14 @@ def _last(picture: Picture, pre: Preprocess, x: Array) -> Json:
     if pre.normalized_by == "graph":
         return {"title": "Input", "text": "The pixels go in as they are, 0 to 255: the network's own first layers normalize them."}
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (pre.image_mean, pre.image_std))
-    formula = f"(pixel · {say(pre.rescale_factor, 4)} − mean) / std, with mean {mean} and std {std} ({_COLORS[pre.channels]})"
+    formula = f"({_rescaled(pre.rescale_factor)} − mean) / std, with mean {mean} and std {std} ({_COLORS[pre.channels]})"
     return {"title": "Normalize", "text": f"{formula}: numbers around 0, here {numbers}, with which training is easier. {scale}"}
+
+
+def _rescaled(factor: float) -> str:
+    if factor == 1:
+        return "pixel"
+    return f"pixel / {1 / factor:.0f}" if round(1 / factor) == 1 / factor else f"pixel · {say(factor, 4)}"
 
 
 def _shown(image: Image.Image, text: str) -> Json:

@@ -185,8 +185,8 @@ def _share(mask: Array) -> str:
     """How many of an array's numbers, in words."""
     share = 100 * float(np.mean(mask))
     if share in (0, 100):
-        return "none of them" if share == 0 else "all of them"
-    return f"{share:.0f} % of them" if 1 <= share <= 99 else "fewer than 1 % of them" if share < 1 else "more than 99 % of them"
+        return "none" if share == 0 else "all"
+    return f"{share:.0f} %" if 1 <= share <= 99 else "fewer than 1 %" if share < 1 else "more than 99 %"
 
 
 def _silent(after: Array) -> str:
@@ -294,9 +294,9 @@ def _rounding(stage: Stage, values: Values) -> tuple[str, list[str]]:
     high = rounding.range[1]
     raw = values[stage.raw][:1]
     steps = f"Its {rounding.high - rounding.low + 1:,} steps of {say(rounding.scale)} go from 0 to {say(high)}"
-    does = f"{steps}: what is negative becomes 0 ({_share(raw < rounding.scale / 2)}), and what is above {say(high)} becomes that"
+    does = f"{steps}: what is negative becomes 0 ({_share(raw < rounding.scale / 2)} of them), and what is above {say(high)} becomes that"
     return f"Rounding to {rounding.dtype}, which does the ReLU", [
-        f"{does} ({_share(raw > high)}). The shape stays.",
+        f"{does} ({_share(raw > high)} of them). The shape stays.",
         _silent(values[rounding.tensor][:1]),
     ]
 
