@@ -109,8 +109,10 @@ def rested_on(one: Run, photo: NDArray[np.uint8], labels: Sequence[int]) -> Json
 
 def _cam_text(heat: Heat) -> str:
     mean = float(heat.cells.mean())
-    total = f"{mean:.3f} {'−' if heat.offset < 0 else '+'} {abs(heat.offset):.3f} = {mean + heat.offset:.3f}".replace("-", "−")
-    return f"The mean of the {heat.cells.shape[0]} × {heat.cells.shape[1]} cells and the bias are the logit: {total}."
+    total = f"{mean:.3f} {'−' if heat.offset < 0 else '+'} {abs(heat.offset):.3f} = {mean + heat.offset:.3f}"
+    rounded = f", which is {heat.logit:.3f} as this network rounds the means" if f"{heat.logit:.2f}" != f"{mean + heat.offset:.2f}" else ""
+    cells = "\u00a0×\u00a0".join(map(str, heat.cells.shape))
+    return f"The mean of the {cells} cells and the bias are the logit: {total}{rounded}.".replace("-", "−")
 
 
 def _occlusion_text(heat: Heat) -> str:

@@ -29,12 +29,14 @@ _TOGETHER = 16
 class Heat:
     """For one label, over the input's pixels: float32 (height, width), positive where it speaks for the label.
 
-    score: the label's, of the whole image; cells: the map as it was computed, coarser; offset: the bias, which with a class-activation map's mean
-    is the logit; lowest, at: of an occlusion, the score with the patch where it hurts most, and the patch's rows and columns, ends not included.
+    score, logit: the label's, of the whole image; cells: the map as it was computed, coarser; offset: the bias, which with the mean of a
+    class-activation map is the logit; lowest, at: of an occlusion, the score with the patch where it hurts most, and the patch's rows and columns,
+    ends not included.
     """
 
     label: int
     score: float
+    logit: float
     pixels: NDArray[np.float32]
     cells: NDArray[np.float64]
     offset: float = 0.0
@@ -56,10 +58,12 @@ def evidence(
     network: Network, stages: Sequence[Stage], values: Mapping[str, Array], logits: Logits, x: NDArray[Any], spec: ModelSpec, labels: Sequence[int]
 ) -> Evidence:
     """For these labels of the input x (1, channels, height, width), whose trace is `values`. logits: the artifact's answers."""
-    score = scores(logits(x), spec)[0]
     end = pooled_end(network, stages)
     if end is not None:
-        heats = [_cam(*end, values, label, float(score[label]), (x.shape[2], x.shape[3])) for label in labels]
+        answers = logits(x)
+        score = scores(answers, spec)[0]
+        size = (x.shape[2], x.shape[3])
+        heats = [_cam(*end, values, size, label, score=float(score[label]), logit=float(answers[0, label])) for label in labels]
         return Evidence(kind="cam", heats=tuple(heats))
     return occlusion(logits, x, spec, labels)
 
@@ -76,7 +80,7 @@ def pooled_end(network: Network, stages: Sequence[Stage]) -> tuple[Stage, Stage]
     return (stage, last) if stage is not None and stage.role == "gap" else None
 
 
-def _cam(pool: Stage, linear: Stage, values: Mapping[str, Array], label: int, score: float, size: tuple[int, int]) -> Heat:
+def _cam(pool: Stage, linear: Stage, values: Mapping[str, Array], size: tuple[int, int], label: int, *, score: float, logit: float) -> Heat:
     """M(x, y) = sum over the maps k of w[label, k] f_k(x, y); the logit is the mean of M and the bias.
 
     Zhou et al. (2016), "Learning Deep Features for Discriminative Localization", CVPR, arXiv:1512.04150.
@@ -90,7 +94,7 @@ def _cam(pool: Stage, linear: Stage, values: Mapping[str, Array], label: int, sc
     bias = values[linear.bias].reshape(-1) if linear.bias else np.zeros(1)
     offset = float(linear.node.attributes.get("beta", 1.0)) * float(bias[label if bias.size > 1 else 0])
     middles = [(np.arange(count) + 0.5) * side / count for count, side in zip(cells.shape, size, strict=True)]
-    return Heat(label=label, score=score, pixels=spread(cells, middles[0], middles[1], size), cells=cells, offset=offset)
+    return Heat(label=label, score=score, logit=logit, pixels=spread(cells, middles[0], middles[1], size), cells=cells, offset=offset)
 
 
 def occlusion(logits: Logits, x: NDArray[Any], spec: ModelSpec, labels: Sequence[int]) -> Evidence:
@@ -106,7 +110,8 @@ def occlusion(logits: Logits, x: NDArray[Any], spec: ModelSpec, labels: Sequence
     fill = normalize(grey.reshape(1, 1, -1), pre)[:, 0, 0].astype(x.dtype)
     centres = [np.unique(np.rint(np.linspace(0, side, min(side, _STEPS) + 1)).astype(int)) for side in size]
     places = [(_span(row, patch[0], size[0]), _span(column, patch[1], size[1])) for row in centres[0] for column in centres[1]]
-    whole = scores(logits(x), spec)[0]
+    answers = logits(x)
+    whole = scores(answers, spec)[0]
     covered = np.empty((len(places), len(whole)))
     for start in range(0, len(places), _TOGETHER):
         some = places[start : start + _TOGETHER]
@@ -122,6 +127,7 @@ def occlusion(logits: Logits, x: NDArray[Any], spec: ModelSpec, labels: Sequence
             Heat(
                 label=label,
                 score=float(whole[label]),
+                logit=float(answers[0, label]),
                 pixels=spread(fallen, centres[0].astype(float), centres[1].astype(float), size),
                 cells=fallen,
                 lowest=float(covered[worst, label]),

@@ -82,7 +82,7 @@ class Layers:
             "apart": None,
             "total": int(arrays[0].shape[1]) if _is_maps(arrays[0]) else None,
             "range": _range(arrays[0]),
-            "checks": [check for check in (_check(stage, one) for stage, one in zip(stages, runs, strict=True)) if check is not None],
+            "checks": _checks(stages, runs),
         }
         if len(sides) == 2:
             lines += _other_lines(runs[1].subject.kind, words[0].title, words[0].lines, words[1].title, words[1].lines)
@@ -201,17 +201,20 @@ def _range(value: Array) -> str:
     return f"{say(float(finite.min()))} to {say(float(finite.max()))}" if finite.size else "no finite number"
 
 
-def _check(stage: Stage, one: Run) -> Json | None:
-    found = one.agreements[stage.raw] if stage.node is not None else None
-    if found is None:
-        return None
-    return {"text": _check_text(found), "close": found.close}
+def _checks(stages: Sequence[Stage], runs: Sequence[Run]) -> list[Json]:
+    """What came of computing the stages' formulas again, in a sentence for both where it is the same."""
+    found = [(one.subject.kind, one.agreements[stage.raw]) for stage, one in zip(stages, runs, strict=True) if stage.node is not None]
+    told = {kind: (_check_text(check), check.close) for kind, check in found if check is not None}
+    if len(set(told.values())) == 1:
+        ((text, close),) = set(told.values())
+        return [{"text": f"{text[0].upper()}{text[1:]}", "close": close}]
+    return [{"text": f"In {kind}, {text}", "close": close} for kind, (text, close) in told.items()]
 
 
 def _check_text(found: Agreement) -> str:
     if found.apart == 0:
-        return "Computed again from its formula: the same numbers as onnxruntime's, to the bit."
-    return f"Computed again from its formula: at most {say(found.apart, 2)} from onnxruntime's numbers, the largest of which is {say(found.scale)}."
+        return "computed again from its formula: the same numbers as onnxruntime's, to the bit."
+    return f"computed again from its formula: at most {say(found.apart, 2)} from onnxruntime's numbers, the largest of which is {say(found.scale)}."
 
 
 def _other_lines(kind: str, title: str, lines: Sequence[str], other: str, others: Sequence[str]) -> list[str]:
