@@ -17,6 +17,7 @@
     │   ├── KeyRejected               not a key that can sign, or verify, here
     │   ├── ImageRejected             not a picture that can be read
     │   ├── DataRejected              a collection of images that can't be used
+    │   ├── RecordRejected            measurements that can't be read, or are another model's
     │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
     │   ├── SourceRejected            a network that can't be exported
     │   ├── TargetRejected            no profile or probe of a device
@@ -104,6 +105,10 @@ class ImageRejected(InputRefused):
 
 
 class DataRejected(InputRefused):
+    pass
+
+
+class RecordRejected(InputRefused):
     pass
 
 

@@ -23,7 +23,7 @@ from tests.fixtures.artifacts import color_artifact, encode, solid
 from tests.fixtures.interpreters import find_interpreters
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch", "cryptography")
+EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch", "cryptography", "jinja2", "markdown_it")
 SHIPPED = sorted((ROOT / "models").glob("*/*.edgecnn"))
 
 
@@ -116,6 +116,8 @@ def check_commands(device: Device) -> None:
     assert json.loads(device.edgecnn("inspect", "colors.edgecnn", "--json"))
     assert device.edgecnn("card", "colors.edgecnn").startswith("# colors ")
     check_probe(device)
+    assert device.edgecnn("report", "colors.edgecnn", "--format", "md").startswith("# colors ")
+    assert json.loads(device.edgecnn("report", "colors.edgecnn", "--format", "json"))["memory"]["peak_bytes"] > 0
     done = device.call("-m", "edgecnn", "bench", "colors.edgecnn", "--min-seconds", "0.1", "--json")
     assert done.returncode in (0, 1), done.stderr  # 1: a busy machine's figures are invalid
     assert len(json.loads(done.stdout)["samples_ns"]) >= 100
@@ -137,7 +139,10 @@ def test_every_module_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("edgecnn/")}
         assert any(name.endswith("/LICENSE") for name in archive.namelist())
-    assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / "edgecnn").rglob("*") if path.suffix in (".py", ".typed", ".toml")}
+    templates = set((ROOT / "edgecnn" / "report" / "templates").iterdir())
+    assert len(templates) > 1
+    wanted = templates.union(path for path in (ROOT / "edgecnn").rglob("*") if path.suffix in (".py", ".typed", ".toml"))
+    assert packed == {str(path.relative_to(ROOT)) for path in wanted}
 
 
 def test_the_base_install_is_small(wheel: Path) -> None:
@@ -189,10 +194,14 @@ def test_the_console_script_lists_the_commands(device: Device) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "extra"),
-    [(("export", "net.safetensors", "-o", "net.edgecnn"), "export"), (("train", "recipe.toml"), "train")],
-    ids=["export", "train"],
+    [
+        (("export", "net.safetensors", "-o", "net.edgecnn"), "export"),
+        (("train", "recipe.toml"), "train"),
+        (("report", "colors.edgecnn", "-o", "net.edgecnn"), "report"),
+    ],
+    ids=["export", "train", "report"],
 )
-def test_a_command_for_hosts_says_the_pip_line(device: Device, arguments: tuple[str, ...], extra: str) -> None:
+def test_a_command_that_needs_an_extra_says_the_pip_line(device: Device, arguments: tuple[str, ...], extra: str) -> None:
     for path in arguments[1:2]:
         (device.folder / path).touch()
     said = device.edgecnn(*arguments, code=4)

@@ -63,11 +63,11 @@ def canonical_json(value: Any) -> bytes:
     return text.encode() + b"\n"
 
 
-def strict_json(data: bytes) -> Any:
+def strict_json(data: bytes, *, max_values: int = MAX_VALUES) -> Any:
     """JSON without duplicate keys, NaN, absurd nesting, or so many values that they would take tens of times its size. Raises CodecError."""
     # counted before anything is made of them; those inside of texts count, too, which does no harm
-    if data.count(b",") > MAX_VALUES or data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
-        raise CodecError("document", f"it holds more than {MAX_VALUES} values or {MAX_CONTAINERS} lists and objects, or is nested too deeply")
+    if data.count(b",") > max_values or data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
+        raise CodecError("document", f"it holds more than {max_values} values or {MAX_CONTAINERS} lists and objects, or is nested too deeply")
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except RecursionError:
