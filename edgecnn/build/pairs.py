@@ -6,7 +6,7 @@ to names: a tool that goes by names reports nothing, and says nothing, as soon a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +26,22 @@ _MOVING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", 
 class Constant:
     """Weights or a bias. tensor: the float graph's initializer, or where it has none of this layer the quantized graph's own name;
     values: what they are worth in the quantized graph; scale, zero_point: () or (channels,), None where they are only rounded (float16);
-    reference: the float graph's values, None where it has none of this shape there."""
+    axis: of the channels; reference: the float graph's values, None where it has none of this shape there."""
 
     tensor: str
     values: Float32
     integers: NDArray[np.integer] | None = None
     scale: Float32 | None = None
     zero_point: NDArray[np.integer] | None = None
+    axis: int = 0
     reference: Float32 | None = None
+
+    @property
+    def live(self) -> NDArray[np.bool_]:
+        """Of each scale, whether it stands for anything but zeros."""
+        if self.scale is None or self.scale.size <= 1:
+            return np.atleast_1d(np.asarray(self.values.any()))
+        return np.asarray(self.values.any(axis=tuple(i for i in range(self.values.ndim) if i != self.axis)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,12 +68,15 @@ class Activation:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class QuantizedLayer:
-    """A node whose constants, outputs or both are quantized, by its name; the graph's input counts as one, with the operator "input"."""
+    """A node whose constants, outputs or both are quantized, by its name; the graph's input counts as one, with the operator "input".
+
+    readers: the names of the nodes that compute with its output, behind what only rounds or moves it."""
 
     name: str
     operator: str
     constants: tuple[Constant, ...] = ()
     activations: tuple[Activation, ...] = ()
+    readers: tuple[str, ...] = ()
 
 
 def quantized_layers(reference: ModelProto, quantized: ModelProto) -> tuple[QuantizedLayer, ...]:
@@ -74,6 +85,7 @@ def quantized_layers(reference: ModelProto, quantized: ModelProto) -> tuple[Quan
     sides = _Sides(reference.graph, graph)
     names = [*(value.name for value in graph.input), *(node.name for node in graph.node)]
     operators = {**{value.name: "input" for value in graph.input}, **{node.name: node.op_type for node in graph.node}}
+    outputs = {node.name: node.output for node in graph.node}
     constants: dict[str, list[Constant]] = {}
     activations: dict[str, list[Activation]] = {}
     for node in graph.node:
@@ -92,6 +104,7 @@ def quantized_layers(reference: ModelProto, quantized: ModelProto) -> tuple[Quan
             operator=operators[name],
             constants=tuple(constants.get(name, ())),
             activations=tuple(activations.get(name, ())),
+            readers=tuple(dict.fromkeys(sides.computing_with(outputs.get(name, [name])))),
         )
         for name in found
     )
@@ -112,14 +125,23 @@ class _Sides:
     def readers_of(self, tensor: str) -> Sequence[tuple[NodeProto, int]]:
         return [(node, list(node.input).index(tensor)) for node in self._readers.get(tensor, [])]
 
+    def computing_with(self, tensors: Iterable[str]) -> Iterator[str]:
+        for tensor in tensors:
+            for node in self._readers.get(tensor, []):
+                if node.op_type in _MOVING or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+                    yield from self.computing_with(node.output)
+                else:
+                    yield node.name
+
     def constant(self, node: NodeProto, reader: NodeProto, place: int) -> Constant:
         stored = self.values[node.input[0]]
         if node.op_type == "Cast":
-            values, scale, zero_point, integers = stored.astype(np.float32), None, None, None
+            values, scale, zero_point, integers, axis = stored.astype(np.float32), None, None, None, 0
         else:
             scale = np.asarray(self.values[node.input[1]], dtype=np.float32)
             zero_point = self.values[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros(scale.shape, dtype=stored.dtype)
-            values, integers = _dequantized(stored, scale, zero_point, attribute(node, "axis", 1)), stored
+            axis = _valid(attribute(node, "axis", 1), stored.ndim)
+            values, integers = _dequantized(stored, scale, zero_point, axis), stored
         twin = self._nodes.get(reader.name)
         name = twin.input[place] if twin is not None and twin.op_type == reader.op_type and place < len(twin.input) else node.output[0]
         entry = self._floats.get(name)
@@ -130,6 +152,7 @@ class _Sides:
             integers=integers,
             scale=scale,
             zero_point=zero_point,
+            axis=axis,
             reference=reference,
         )
 
@@ -160,10 +183,14 @@ class _Sides:
         return before is not None and before.op_type == "DequantizeLinear" and list(before.input[1:]) == list(node.input[1:])
 
 
+def _valid(axis: int, ndim: int) -> int:
+    return axis % ndim if -ndim <= axis < ndim else 0
+
+
 def _dequantized(stored: NDArray[np.integer], scale: Float32, zero_point: NDArray[np.integer], axis: int) -> Float32:
     shape = [1] * stored.ndim
     if scale.size > 1:
-        shape[axis if -stored.ndim <= axis < stored.ndim else 0] = scale.size
+        shape[axis] = scale.size
     offset = stored.astype(np.int64) - zero_point.astype(np.int64).reshape(shape if zero_point.size > 1 else [1] * stored.ndim)
     with np.errstate(all="ignore"):  # a scale may be anything
         values: Float32 = (offset * scale.astype(np.float64).reshape(shape)).astype(np.float32)
@@ -204,6 +231,29 @@ def _insert_pair(graph: GraphProto, activation: Activation) -> None:
     )
     for offset, node in enumerate(pair, start=0 if place is None else place + 1):
         graph.node.insert(offset, node)
+
+
+def floats_between_integers(model: ModelProto) -> tuple[str, ...]:
+    """The convolutions and fully connected layers whose weights are float, though integers go in and come out: since 1.21 onnxruntime's optimizer
+    rounds such weights to int8 itself, with one scale for all channels (WeightBiasQuantization)."""
+    graph = model.graph
+    makers, readers = {name: node.op_type for node in graph.node for name in node.output}, consumers(graph.node)
+    floats = {entry.name for entry in graph.initializer if entry.data_type == TensorProto.FLOAT}
+
+    def rounded(tensor: str) -> bool:
+        after = readers.get(tensor, [])
+        if len(after) == 1 and after[0].op_type in ("Relu", "Clip", "LeakyRelu"):
+            return rounded(after[0].output[0])
+        return bool(after) and all(node.op_type == "QuantizeLinear" for node in after)
+
+    return tuple(
+        node.name
+        for node in graph.node
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm")
+        and makers.get(node.input[0]) == "DequantizeLinear"
+        and node.input[1] in floats
+        and rounded(node.output[0])
+    )
 
 
 def watch(model: ModelProto, tensors: Iterable[str]) -> bytes:

@@ -8,21 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from edgecnn.build.blame import Blame, LayerRow, StageRow, blame
-from edgecnn.build.blame.records import TensorRow, decibels_text
+from edgecnn.build.blame import Blame, Cure, LayerRow, StageRow, blame
+from edgecnn.build.blame.records import TensorRow, decibels_text, number_text
 from edgecnn.build.chatter import chatter_to_log
 from edgecnn.cli._options import columns, note, put, put_json, shown
 from edgecnn.cli._progress import progress_line
+from edgecnn.device.differences import Differences
 from edgecnn.errors import ParityFailed, UsageError
 
-_STAGES = ("stage", "graph", "largest diff", "mean diff", "SQNR", "cosine", "alike", "KL, nats", "SQNR to prev.", "limit", "result")
+_STAGES = ("stage", "graph", "largest diff", "mean diff", "SQNR", "cosine", "alike", "KL (nats)", "SQNR to prev.", "limit", "result")
 _LAYERS = ("layer", "operator", "SQNR of logits", "weights only", "output only")
 _TENSORS = ("tensor", "of layer", "SQNR", "arriving", "values", "range", "scale", "zero point", "saturated")
+_CURES = ("SQNR", "alike", "enough", "--config")
+
+# what a narrow terminal does without, the first one first
+_STAGES_SPARE = ("limit", "SQNR to prev.", "graph", "KL (nats)", "cosine", "mean diff")
+_TENSORS_SPARE = ("zero point", "scale", "of layer", "arriving")
 
 
 def run_blame(
@@ -59,7 +63,7 @@ def run_blame(
     else:
         _print(found, layers)
     if not found.passed:
-        raise ParityFailed(found.verdict)
+        raise ParityFailed(found.short)
 
 
 def _print(found: Blame, most: int) -> None:
@@ -67,34 +71,59 @@ def _print(found: Blame, most: int) -> None:
     images = f"{found.images} images of --data" if found.origin == "data" else f"{found.images} golden images"
     put("")
     put(f"by stage, against the source network, on {images}:")
-    _table(_STAGES, [_stage_cells(row) for row in found.stages])
+    left = _table(_STAGES, [_stage_cells(row) for row in found.stages], spare=_STAGES_SPARE)
+    before: tuple[str, ...] = ()
     for row in found.stages:
-        for failure in row.failures:
+        for failure in row.failures if row.failures != before else ():  # what one stage spoils, all after it show
             put(shown(f"FAIL {row.stage}: {failure}"))
+        before = row.failures
+        if row.advice and row is not found.culprit:  # whose is in the verdict
+            put(shown(f"to do, {row.stage}: {row.advice}"))
     for row in found.stages:
         if row.note and row.made != "rebuilt alike":
             note(f"note: {row.stage}: {row.note}.")
     for change in found.changed:
         put(shown(f"otherwise: {change}"))
     if found.layers and most:
-        _print_layers(found, most)
+        left += _print_layers(found, most)
+    if found.cures:
+        _print_cures(found)
     for text in found.notes:
         note(f"note: {text}.")
+    if left:
+        note(f"note: the terminal is too narrow for {', '.join(dict.fromkeys(left))}; make it wider, or send this to a file.")
 
 
-def _print_layers(found: Blame, most: int) -> None:
+def _print_layers(found: Blame, most: int) -> tuple[str, ...]:
     rows = found.layers[:most]
     put("")
     put(f"by layer, each alone quantized, on {found.layer_images} images, the {len(rows)} worst of {len(found.layers)}:")
-    _table(_LAYERS, [_layer_cells(row) for row in rows])
+    left = _table(_LAYERS, [_layer_cells(row) for row in rows])
     put("")
     put("their tensors:")
-    _table(_TENSORS, [_tensor_cells(tensor, row) for row in rows for tensor in row.tensors if tensor.kind != "bias"])
-    advice = [(row.layer, said) for row in rows for said in row.advice]
-    if advice:
-        put("")
+    left += _table(_TENSORS, [_tensor_cells(tensor, row) for row in rows for tensor in row.tensors if tensor.kind != "bias"], spare=_TENSORS_SPARE)
+    advice = [(row.layer, said) for row in found.layers for said in row.advice]
+    put("")
     for layer, said in advice:
-        put(shown(f"to do, {layer}: {said}"))
+        put(shown(f"{layer}: {said}"))
+    if not advice:
+        put("no layer stands out.")
+    return left
+
+
+def _print_cures(found: Blame) -> None:
+    put("")
+    tried = any(cure.found for cure in found.cures[1:])
+    how = f"tried on these {found.layer_images} images" if tried else "not tried, for want of the images that it was calibrated with"
+    put(f"what it may be exported with instead, {how}:")
+    _table(_CURES, [_cure_cells(cure) for cure in found.cures])
+
+
+def _cure_cells(cure: Cure) -> tuple[str, ...]:
+    config = cure.config or "(as it is)"
+    if cure.found is None:
+        return ("-", "-", "-", config)
+    return (decibels_text(cure.found.sqnr_db), f"{cure.found.agreeing} of {cure.found.samples}", "yes" if cure.enough else "no", config)
 
 
 def _stage_cells(row: StageRow) -> tuple[str, ...]:
@@ -138,26 +167,29 @@ def _tensor_cells(tensor: TensorRow, row: LayerRow) -> tuple[str, ...]:
 def _between(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return "-"
-    return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+    return number_text(low) if low == high else f"{number_text(low)} to {number_text(high)}"
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """As rich draws it where that fits a terminal; plain columns elsewhere, so that other programs read whole cells."""
-    cells = [[shown(cell) for cell in row] for row in rows]
-    lines = list(columns([headings, *cells]))
-    console = Console(file=sys.stdout)
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, spare: Sequence[str] = ()) -> tuple[str, ...]:
+    """Aligned columns; on a terminal with colours, and without those of `spare` that don't fit, which are returned."""
+    console, kept, left = Console(file=sys.stdout), list(range(len(headings))), []
+    cells = [[shown(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for name in spare if console.is_terminal else ():
+        if sum(widths[place] for place in kept) + 2 * (len(kept) - 1) > console.width:
+            kept.remove(headings.index(name))
+            left.append(name)
+    lines = columns([[row[place] for place in kept] for row in cells])
     if not console.is_terminal:
         for line in lines:
             put(line)
-        return
-    table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in cells:
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
-    console.print(table)
-
-
-def _style(cell: str) -> str:
-    return {"FAIL": "bold red", "pass": "green", "unknown": "yellow", "rebuilt otherwise": "yellow"}.get(cell, "")
+        return ()
+    for number, line in enumerate(lines):
+        text = Text(line, style="bold" if number == 0 else "")
+        text.highlight_words(("FAIL",), "bold red")
+        text.highlight_words(("unknown", "rebuilt otherwise"), "yellow")
+        console.print(text, soft_wrap=True)
+    return tuple(left)
 
 
 def _facts(found: Blame) -> dict[str, Any]:
@@ -169,14 +201,15 @@ def _facts(found: Blame) -> dict[str, Any]:
         "culprit": found.culprit.stage if found.culprit is not None else None,
         "entered": found.entered.stage if found.entered is not None else None,
         "stages": [dict(_stage_facts(row)) for row in found.stages],
+        "cures": [{**asdict(cure), "found": _measured(cure.found)} for cure in found.cures],
     }
 
 
 def _stage_facts(row: StageRow) -> Iterator[tuple[str, Any]]:
-    facts = asdict(row)
-    for name in ("against_previous", "against_source"):
-        measured = getattr(row, name)
-        if measured is not None:
-            facts[name]["agreement"] = measured.agreement
-    yield from facts.items()
+    measured = {name: _measured(getattr(row, name)) for name in ("against_previous", "against_source")}
+    yield from {**asdict(row), **measured}.items()
     yield "passed", row.passed
+
+
+def _measured(found: Differences | None) -> dict[str, Any] | None:
+    return None if found is None else {**asdict(found), "agreement": found.agreement}

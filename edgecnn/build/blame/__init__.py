@@ -12,20 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.build import quantize as quantizers
-from edgecnn.build.blame import layers, stages
+from edgecnn.build.blame import cures, layers, stages
 from edgecnn.build.blame.changes import changed_attributes, changes, first_difference
-from edgecnn.build.blame.rebuilt import Graph, Tell, rebuild
-from edgecnn.build.blame.records import Blame, LayerRow, StageRow
+from edgecnn.build.blame.rebuilt import Graph, Tell, calibration_images, rebuild
+from edgecnn.build.blame.records import Cure, LayerRow, StageRow
+from edgecnn.build.blame.stages import Measured
 from edgecnn.build.blame.subject import Originals, Subject, open_images, open_reference, open_subject
+from edgecnn.build.blame.verdict import Blame
 from edgecnn.build.describe import PreprocessLike
+from edgecnn.build.images import batches
 from edgecnn.build.onnx_io import parse
+from edgecnn.build.quantizing import QAT_STEPS
 from edgecnn.build.sensitivity import matching_graph
 from edgecnn.build.source import Source
 from edgecnn.data.collection import Collection, open_collection
+from edgecnn.device.differences import Differences
 from edgecnn.device.image import normalize, to_uint8
+from edgecnn.device.session import open_session
 from edgecnn.errors import UsageError
 
-__all__ = ["Blame", "LayerRow", "StageRow", "blame"]
+__all__ = ["Blame", "Cure", "LayerRow", "StageRow", "blame"]
 
 IMAGES = 256
 MIN_SQNR_DB = 15.0
@@ -63,11 +69,11 @@ def blame(
     subject = open_subject(Path(file))
     source = open_reference(reference, subject, preprocess=preprocess, **described)
     chosen = open_images(subject, data, images)
-    measured_on = open_collection(calibration) if isinstance(calibration, (str, Path)) else calibration
+    measured_on = None if calibration is None else calibration_images(subject, _opened(calibration))
     graphs = rebuild(subject, source, measured_on, check_inputs=_golden_inputs(subject), tell=tell)
     measured = stages.measure(subject, source, graphs, chosen, min_sqnr_db=min_sqnr_db, tell=tell)
     untold = _why_no_layers(subject, measured.rows[-1])
-    found = _layers(subject, graphs, measured.pixels, tell) if by_layer and untold is None else ()
+    found = _layers(subject, graphs, measured, tell) if by_layer and untold is None else ()
     notes = [*source.notes, *_notes(subject, chosen, found, calibrated=measured_on is not None)]
     if by_layer and subject.manifest.quantization != "none" and not found:
         notes.append(f"no layer could be told: {untold or 'the graph has no QuantizeLinear/DequantizeLinear pairs'}")
@@ -78,10 +84,17 @@ def blame(
         origin="golden" if isinstance(chosen, Originals) else "data",
         stages=measured.rows,
         layers=found,
-        layer_images=len(measured.pixels) if found else 0,
         notes=tuple(notes),
     )
-    return replace(result, changed=_changed(result, subject, source.network, graphs, measured.pixels))
+    result = replace(result, changed=_changed(result, subject, source.network, graphs, measured.pixels))
+    if not by_layer:
+        return result
+    tried = _cures(result, subject, graphs, measured, measured_on, tell)
+    return replace(result, cures=tried, layer_images=len(measured.pixels) if found or tried else 0)
+
+
+def _opened(given: Given) -> Collection:
+    return open_collection(given) if isinstance(given, (str, Path)) else given
 
 
 def _golden_inputs(subject: Subject) -> NDArray[np.float32]:
@@ -99,20 +112,62 @@ def _why_no_layers(subject: Subject, packaged: StageRow) -> str | None:
     return "it isn't quantized" if subject.manifest.quantization == "none" else None
 
 
-def _layers(subject: Subject, graphs: tuple[Graph, ...], pixels: NDArray[np.uint8], tell: Tell) -> tuple[LayerRow, ...]:
-    """Of the packaged graph, against the simplified one."""
-    simplified, recorded = graphs[1].model, subject.recorded("quantize")
-    assert simplified is not None
+def _quantizer(subject: Subject) -> tuple[str, dict[str, Any]]:
+    """The name and all options of what made the artifact, none where there is no such quantizer here."""
+    recorded = subject.recorded("quantize")
     configuration = recorded.configuration if recorded is not None else {}
-    name = str(configuration.get("quantizer", ""))
+    name = str(configuration.get("quantizer", subject.manifest.quantization))
+    return name, quantizers.configure(name, quantizers.recorded(configuration)) if name in quantizers.names() else {}
+
+
+def _layers(subject: Subject, graphs: tuple[Graph, ...], measured: Measured, tell: Tell) -> tuple[LayerRow, ...]:
+    """Of the packaged graph, against the simplified one."""
+    simplified = graphs[1].model
+    assert simplified is not None
     return layers.measure(
         simplified,
         subject.model,
-        normalize(pixels, subject.float_spec.preprocess),
-        quantized_inputs=normalize(pixels, subject.spec.preprocess),
-        options=quantizers.configure(name, quantizers.recorded(configuration)) if name in quantizers.names() else None,
+        normalize(measured.pixels, subject.float_spec.preprocess),
+        quantized_inputs=normalize(measured.pixels, subject.spec.preprocess),
+        options=_quantizer(subject)[1],
         progress=lambda done, total: tell(f"measuring layers, {done} of {total}"),
     )
+
+
+def _cures(
+    found: Blame, subject: Subject, graphs: tuple[Graph, ...], measured: Measured, calibration: Collection | None, tell: Tell
+) -> tuple[Cure, ...]:
+    """Where the quantizer is to blame, or a layer stands out: what else might be done, tried where there are the images for it."""
+    culprit, simplified = found.culprit, graphs[1].model
+    apart = [row for row in found.layers if row.advice]
+    name, options = _quantizer(subject)
+    wanted = bool(apart) if culprit is None else culprit.stage in ("quantize", "optimized")
+    if not wanted or not options or options.get(QAT_STEPS) or simplified is None or found.stages[-1].against_source is None or found.foreign:
+        return ()
+
+    def enough(answers: Differences) -> bool:
+        return not measured.limits.failures(answers, quantized=True, other="the source network")
+
+    spec = subject.float_spec
+    inputs = normalize(measured.pixels, spec.preprocess)
+    answers = open_session(subject.model, subject.spec).logits(normalize(measured.pixels, subject.spec.preprocess))
+    now = cures.as_it_is(answers, measured.expected, spec, enough)
+    candidates = tuple(cures.cures(name, options, apart or found.layers[:3], simplified))
+    if calibration is None and quantizers.needs_calibration(name):
+        return (now, *candidates)
+    tried = cures.try_out(
+        candidates,
+        quantizer=name,
+        options=options,
+        float_model=simplified,
+        calibration=batches(calibration, spec.preprocess) if calibration is not None else None,
+        spec=spec,
+        inputs=inputs,
+        expected=measured.expected,
+        enough=enough,
+        progress=lambda done, total: tell(f"trying other options, {done} of {total}"),
+    )
+    return (now, *tried)
 
 
 def _changed(result: Blame, subject: Subject, network: Source, graphs: tuple[Graph, ...], pixels: NDArray[np.uint8]) -> tuple[str, ...]:
@@ -139,6 +194,8 @@ def _notes(subject: Subject, chosen: Collection, found: tuple[LayerRow, ...], *,
         yield f"the artifact's {count} golden {images} few, and chosen among those that are decided alike; give --data to tell more"
     if calibrated and not any("calibration_sha256" in stage.configuration for stage in subject.stages):
         yield "the calibration images weren't needed: no ranges were measured when the artifact was made"
+    if found and _quantizer(subject)[1].get(QAT_STEPS):
+        yield "its weights were fine-tuned together, so what one layer costs alone says less of it"
     strangers = [tensor.tensor for layer in found for tensor in layer.tensors if not tensor.matched]
     if strangers:
         more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""

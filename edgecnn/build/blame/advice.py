@@ -1,12 +1,12 @@
-"""From what was measured of a layer to what may be done about it, the likeliest cure first."""
+"""From what was measured of a layer to what is wrong with it, and what may be done."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgecnn.build.blame.records import LayerRow, TensorRow
+from edgecnn.build.blame.records import number_text as _n
 
 Options = Mapping[str, Any]
 """A quantizer's options, and what they are now; others aren't named."""
@@ -14,66 +14,79 @@ Options = Mapping[str, Any]
 FINE_DB = 45.0
 """A layer that costs the answers less than this isn't worth a change."""
 
-FOREIGN_DB = 3.0
-"""Of weights: noise as large as the signal isn't rounding."""
+MOST_OF_IT = 0.75
+"""Layers stand out where a few of them make so much of the noise that all make, each measured alone."""
+
+PART_DB = 6.0
+"""A part of a layer, its weights or its output, is told of where it makes a quarter of the layer's noise."""
 
 TAILS_DB = 38.0
 """Of an output whose levels are all in reach: less than this leaves most of them to a few values."""
 
-SATURATED = 0.01
-UNUSED = 4.0
-"""A range so many times as wide as the values: two bits are lost."""
+UNEVEN = 8.0
+"""A channel so many times as loud as the middle one: three bits are lost to half of the channels."""
 
 
-def worth(rows: Sequence[LayerRow]) -> float:
-    """The SQNR in dB up to which a layer is worth a change: its noise is no less than the layers' mean, and told at all."""
-    powers = [10 ** (-row.sqnr_db / 10) for row in rows if row.sqnr_db is not None]
-    return min(FINE_DB, -10 * math.log10(sum(powers) / len(powers)) + 1e-9) if powers else -math.inf
+def outstanding(rows: Sequence[LayerRow]) -> tuple[str, ...]:
+    """The layers that stand out, the worst first: the fewest that make most of the noise, as long as they are a third of all or fewer."""
+    powers = {row.layer: 10 ** (-row.sqnr_db / 10) for row in rows if row.sqnr_db is not None}
+    found: list[str] = []
+    for name in sorted(powers, key=lambda name: -powers[name]):
+        if sum(powers[other] for other in found) >= MOST_OF_IT * sum(powers.values()):
+            break
+        found.append(name)
+    fine = 10 ** (-FINE_DB / 10)
+    return tuple(name for name in found if powers[name] > fine) if len(found) <= max(1, len(rows) // 3) else ()
 
 
-def advise(row: LayerRow, options: Options, *, bound: float) -> tuple[str, ...]:
-    """What to do about a layer that costs more than `bound`, from `worth`."""
-    if row.sqnr_db is None or row.sqnr_db > bound:
+def advise(row: LayerRow, options: Options) -> tuple[str, ...]:
+    """What is wrong with a layer that stands out, and what to do, the likeliest cause first."""
+    if row.sqnr_db is None:
         return ()
-    told = [said for tensor in row.tensors for said in _told(tensor, row, options, bound)]
-    if "keep_float" in options and row.operator != "input":
-        told.append(f"keep it in float (--config keep_float={row.layer})")
-    return tuple(dict.fromkeys(told))
+    return tuple(dict.fromkeys(said for tensor in row.tensors for said in _told(tensor, row, options)))
 
 
-def _told(tensor: TensorRow, row: LayerRow, options: Options, bound: float) -> Iterator[str]:
-    """Of the part, weights or output, that costs half of what is worth a change, or more."""
+def _told(tensor: TensorRow, row: LayerRow, options: Options) -> Iterator[str]:
     costs = {"weight": row.weights_sqnr_db, "activation": row.activations_sqnr_db}.get(tensor.kind)
-    if costs is not None and costs <= bound + 3:
-        yield from (_weight if tensor.kind == "weight" else _activation)(tensor, options)
+    if costs is not None and row.sqnr_db is not None and costs <= row.sqnr_db + PART_DB:
+        yield (_weight if tensor.kind == "weight" else _activation)(tensor, options)
 
 
-def _weight(tensor: TensorRow, options: Options) -> Iterator[str]:
-    if tensor.sqnr_db is not None and tensor.sqnr_db < FOREIGN_DB:
-        yield f"the weights {tensor.tensor} aren't the reference's ({tensor.sqnr_db:.1f} dB), which no rounding explains: export it again"
-        return
+def _weight(tensor: TensorRow, options: Options) -> str:
+    if tensor.foreign:
+        return f"the weights {tensor.tensor} aren't the reference's ({tensor.sqnr_db:.1f} dB), which no rounding explains: export it again"
     if tensor.channels == 1 and options.get("per_channel") is False:
-        yield "give each channel of its weights a scale (--config per_channel=true)"
-    if options.get("equalize") is False:
-        yield "make the ranges of its channels alike (--config equalize=true)"
-    if options.get("rounding") == "nearest":
-        yield "round its weights by what they do to the answer (--config rounding=adaptive)"
+        return f"the weights {tensor.tensor} have one scale for all channels: give each its own (per_channel=true)"
+    cures = [f"{name}={better}" for name, now, better in _FOR_WEIGHTS if options.get(name) == now]
+    return f"its weights {tensor.tensor} don't bear 8 bits: {_or(_CORRECT, cures)}keep it in float"
 
 
-def _activation(tensor: TensorRow, options: Options) -> Iterator[str]:
+_CORRECT = "correct what rounding does"
+_FOR_WEIGHTS = (("equalize", False, "true"), ("correct_bias", False, "true"), ("rounding", "nearest", "adaptive"))
+
+
+def _or(what: str, cures: Sequence[str]) -> str:
+    return f"{what} ({', '.join(cures)}), or " if cures else ""
+
+
+def _activation(tensor: TensorRow, options: Options) -> str:
     low, high, bottom, top = tensor.low, tensor.high, tensor.range_low, tensor.range_high
-    if low is None or high is None or bottom is None or top is None or tensor.saturated is None:
-        return
-    seen = f"values of {tensor.tensor} go from {low:.3g} to {high:.3g}, its range from {bottom:.3g} to {top:.3g}"
-    method = options.get("ranges")
-    if tensor.saturated > SATURATED:
-        wider = _range("minmax") if method not in (None, "minmax") else ""
-        yield f"{seen}, so {tensor.saturated:.1%} saturate: calibrate on images like these{wider}"
-    elif top - bottom > UNUSED * max(max(high, 0.0) - min(low, 0.0), 1e-30):
-        yield f"{seen}, so most of its levels are never used: calibrate on images like these"
-    elif method == "minmax" and tensor.sqnr_db is not None and tensor.sqnr_db < TAILS_DB:
-        yield f"{seen}, and few values lie near its ends: give these up{_range('mse')}"
-
-
-def _range(method: str) -> str:
-    return f" (--config ranges={method})"
+    if low is None or high is None or bottom is None or top is None or tensor.saturated is None or tensor.channel_high is None:
+        return f"its output {tensor.tensor} doesn't bear 8 bits: keep it in float"
+    seen = f"its output {tensor.tensor} goes from {_n(low)} to {_n(high)} and its range from {_n(bottom)} to {_n(top)}"
+    middle, loudest = tensor.channel_high
+    other = [f"ranges={method}" for method in ("minmax",) if options.get("ranges") not in (None, method)]
+    if tensor.saturates:
+        return f"{seen}, so {tensor.saturated:.1%} of it saturate: {_or('take wider ranges', other)}calibrate on images like these"
+    if tensor.unused:
+        return f"{seen}, so most levels are never used: calibrate on images like these, without odd ones"
+    if 0 < UNEVEN * middle <= loudest:
+        alike = ["equalize=true"] if options.get("equalize") is False else []
+        return (
+            f"{seen}, for a channel that reaches {_n(loudest)}, where half of the channels stay within {_n(middle)} and share few levels: "
+            f"{_or('make the channels alike', alike)}keep it in float with what reads it"
+        )
+    narrower = ["ranges=entropy", "ranges=mse"] if options.get("ranges") == "minmax" else []
+    if tensor.sqnr_db is not None and tensor.sqnr_db < TAILS_DB:
+        return f"{seen}, and few of its values lie near the ends: {_or('give these up', narrower)}keep it in float with what reads it"
+    return f"{seen}, and the answers hang on it: keep it in float with what reads it"

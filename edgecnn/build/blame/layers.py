@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from edgecnn.build.blame.advice import Options, advise, worth
+from edgecnn.build.blame.advice import Options, advise, outstanding
 from edgecnn.build.blame.records import LayerRow, TensorRow
 from edgecnn.build.onnx_io import parse
 from edgecnn.build.pairs import Activation, Constant, QuantizedLayer, quantized_layers, watch
@@ -48,8 +48,8 @@ def measure(
     taken = _activations(reference, quantized, layers, inputs, inputs if quantized_inputs is None else quantized_inputs)
     found = {each.name: each for each in measure_layers(reference, layers, lambda: iter((inputs,)), progress=progress)}
     rows = [_row(layer, found.get(layer.name), taken) for layer in layers]
-    bound = worth(rows)
-    rows = [replace(row, advice=advise(row, options or {}, bound=bound)) for row in rows]
+    apart = outstanding(rows)
+    rows = [replace(row, advice=advise(row, options or {})) if row.layer in apart else row for row in rows]
     return tuple(sorted(rows, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db))
 
 
@@ -61,6 +61,7 @@ def _row(layer: QuantizedLayer, found: LayerSensitivity | None, taken: dict[str,
         weights_sqnr_db=_known(found.weights_sqnr_db if found else None),
         activations_sqnr_db=_known(found.activations_sqnr_db if found else None),
         tensors=(*map(_constant, layer.constants), *(taken[activation.restored] for activation in layer.activations)),
+        readers=layer.readers,
     )
 
 
@@ -76,13 +77,13 @@ def _ratio(signal: float, noise: float) -> float | None:
 def _constant(constant: Constant) -> TensorRow:
     row = TensorRow(tensor=constant.tensor, kind="bias" if constant.values.ndim <= 1 else "weight", matched=constant.reference is not None)
     if constant.scale is not None and constant.zero_point is not None and constant.integers is not None:
-        low, high = _holds(constant)
+        low, high, scale = _holds(constant)
         row = replace(
             row,
             range_low=float(low.min()),
             range_high=float(high.max()),
             channels=constant.scale.size,
-            scale=(float(constant.scale.min()), float(constant.scale.max())),
+            scale=(float(scale.min()), float(scale.max())),
             zero_point=(int(constant.zero_point.min()), int(constant.zero_point.max())),
         )
     if constant.reference is None:
@@ -98,14 +99,17 @@ def _constant(constant: Constant) -> TensorRow:
     )
 
 
-def _holds(constant: Constant) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each scale, what its integers can hold."""
+def _holds(constant: Constant) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What the integers of each scale can hold, and the scale. One that stands for zeros alone says nothing, as long as there are others."""
     assert constant.integers is not None
     assert constant.scale is not None
     assert constant.zero_point is not None
-    ends, zero = np.iinfo(constant.integers.dtype), constant.zero_point.astype(np.float64)
-    scale = constant.scale.astype(np.float64)
-    return (ends.min - zero) * scale, (ends.max - zero) * scale
+    ends, zero = np.iinfo(constant.integers.dtype), constant.zero_point.astype(np.float64).reshape(-1)
+    scale = constant.scale.astype(np.float64).reshape(-1)
+    zero = np.broadcast_to(zero, scale.shape)
+    if (live := constant.live).any():
+        scale, zero = scale[live], zero[live]
+    return (ends.min - zero) * scale, (ends.max - zero) * scale, scale
 
 
 def _saturated_constants(constant: Constant) -> float:
@@ -120,9 +124,10 @@ def _saturated_constants(constant: Constant) -> float:
 
 @dataclass(slots=True, kw_only=True)
 class _Sums:
-    """Of one activation over all images."""
+    """Of one activation over all images; channels: the largest absolute value of each."""
 
     activation: Activation
+    channels: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1))
     signal: float = 0.0
     rounding: float = 0.0
     arriving: float = 0.0
@@ -144,12 +149,14 @@ class _Sums:
         self.rounding += float(np.sum(np.square(np.clip(steps, low, high) - values)))
         self.arriving += float(np.sum(np.square(found - values)))
         self.low, self.high = min(self.low, float(values.min(initial=math.inf))), max(self.high, float(values.max(initial=-math.inf)))
+        if values.ndim > 1:
+            self.channels = np.maximum(self.channels, np.abs(values).max(axis=(0, *range(2, values.ndim)), initial=0.0))
         self.beyond += int(np.count_nonzero((values < low - half) | (values > high + half)))
         self.count += values.size
 
     @property
     def row(self) -> TensorRow:
-        activation = self.activation
+        activation, live = self.activation, self.channels[self.channels > 0]
         low, high = activation.range
         row = TensorRow(
             tensor=activation.tensor or activation.restored,
@@ -170,6 +177,7 @@ class _Sums:
             low=self.low,
             high=self.high,
             saturated=self.beyond / self.count,
+            channel_high=(float(np.median(live)), float(live.max())) if live.size else (0.0, 0.0),
         )
 
 

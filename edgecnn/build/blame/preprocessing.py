@@ -66,11 +66,14 @@ def _pixels(pre: Preprocess) -> Preprocess:
     return replace(pre, rescale_factor=1.0, image_mean=(0.0,) * pre.depth, image_std=(1.0,) * pre.depth, normalized_by=None)
 
 
+_OTHER_DECODER = "look at which version of Pillow is here; it decodes or resizes otherwise than the one that the artifact was made with"
+
+
 def row(subject: Subject, reference: Reference, apart: InputDifference, answers: Differences | None) -> StageRow:
     """answers: the source network's, on images as the artifact prepares them, from those as the reference says."""
     ours, theirs = subject.float_spec.preprocess, reference.preprocess
-    failures = list(_golden_failures(subject))
-    note, advice = None, "look at which version of Pillow is here; it decodes or resizes otherwise than the one that the artifact was made with"
+    elsewhere = list(_golden_failures(subject))
+    failures, note, advice = list(elsewhere), None, _OTHER_DECODER
     if theirs is None:
         note = "the reference doesn't say how it wants its images prepared; say it with --preprocess to have this told"
     elif not comparable(subject, reference):
@@ -79,7 +82,9 @@ def row(subject: Subject, reference: Reference, apart: InputDifference, answers:
     elif not apart.passed:
         mean = apart.total / max(apart.count, 1)
         failures.append(f"{_otherwise(ours, theirs)}, so inputs differ by up to {apart.largest:.3g} and by {mean:.3g} on average")
-    if theirs is not None and failures:
+    elif _pixels(ours) != _pixels(theirs):
+        note = f"{_otherwise(_pixels(ours), _pixels(theirs))}, which makes no difference to these images; give --data in their own sizes to see it"
+    if len(failures) > len(elsewhere):
         advice = "export it again with the reference's preprocessing, or say with --preprocess what the reference was trained with"
     return StageRow(
         stage="preprocessing",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn import __version__
 from edgecnn.artifact.records import Stage
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.build import quantize as quantizers
@@ -16,11 +18,12 @@ from edgecnn.build.blame.subject import Reference, Subject
 from edgecnn.build.chain import sha256
 from edgecnn.build.conform import MAX_OPSET, MIN_OPSET
 from edgecnn.build.export import export_module
-from edgecnn.build.images import batches, digest
+from edgecnn.build.images import batches, digest, spread
 from edgecnn.build.metadata import stamp
 from edgecnn.build.pixels import take_pixels
 from edgecnn.build.quantize import needs_calibration
 from edgecnn.build.quantize import quantize as run_quantizer
+from edgecnn.build.quantizing import QAT_STEPS
 from edgecnn.build.simplify import simplify
 from edgecnn.data.collection import Collection
 from edgecnn.errors import DataRejected, EdgecnnError
@@ -45,12 +48,10 @@ def rebuild(
 ) -> tuple[Graph, ...]:
     """The graphs of export, simplify and, where the artifact is quantized, quantize.
 
-    calibration: the images that the artifact's ranges were measured on; without them the packaged graph itself stands for the quantized one.
+    calibration: from calibration_images; without it the packaged graph itself stands for the quantized one.
     check_inputs: float32 (n, channels, height, width) that the simplifier is checked on.
-    Raises DataRejected where the calibration images are others, and what export_module raises.
+    Raises what export_module raises.
     """
-    if calibration is not None:
-        _check_calibration(subject, calibration)
     spec = subject.float_spec
     opset = subject.manifest.opset if MIN_OPSET <= subject.manifest.opset <= MAX_OPSET else None
     tell("exporting the reference again")
@@ -71,22 +72,29 @@ def _graph(subject: Subject, stage: str, model: bytes, spec: ModelSpec | None = 
     note = None
     if recorded is not None:
         made = "rebuilt alike" if recorded.sha256 == sha256(model) else "rebuilt otherwise"
-        note = None if made == "rebuilt alike" else _other_tools(recorded)
+        note = None if made == "rebuilt alike" else _why_otherwise(subject, recorded)
     return Graph(stage=stage, spec=spec or subject.float_spec, model=model, made=made, recorded=recorded, note=note)
 
 
-def _other_tools(recorded: Stage) -> str | None:
-    from importlib import metadata
+def _why_otherwise(subject: Subject, recorded: Stage) -> str:
+    """What may have made another graph of the same network."""
+    wanted = {"edgecnn": subject.manifest.edgecnn_version, **recorded.tools}
+    others = [f"{name} {here} for {version}" for name, version in sorted(wanted.items()) if (here := _installed(name)) != version.split("+")[0]]
+    name = str(recorded.configuration.get("quantizer"))
+    declared = quantizers.options(name) if name in quantizers.names() else ()
+    unsaid = [option.name for option in declared if option.name not in recorded.configuration]
+    said = f"it comes out otherwise than recorded, with {' and '.join(others) if others else 'the same tools'}"
+    return said + (f"; its record doesn't name {', '.join(unsaid)}, of which the default was taken" if unsaid else "")
 
-    others = []
-    for name, version in sorted(recorded.tools.items()):
-        try:
-            here = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            here = "none"
-        if here.split("+")[0] != version.split("+")[0]:
-            others.append(f"{name} {version}, here {here}")
-    return f"it was made with {'; '.join(others)}" if others else "the tools are those that it was made with"
+
+def _installed(name: str) -> str:
+    """The version that is here, without its build; "none" where there is none."""
+    if name == "edgecnn":
+        return __version__
+    try:
+        return metadata.version(name).split("+")[0]
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _with_pixels(subject: Subject, model: bytes) -> bytes:
@@ -100,6 +108,9 @@ def _quantized(subject: Subject, simplified: bytes, calibration: Collection | No
     if name not in quantizers.names():
         return _from_file(subject, recorded, f"there is no quantizer {name} here")
     read = None
+    if configuration.get(QAT_STEPS):
+        images = configuration.get("qat_images", "other")
+        return _from_file(subject, recorded, f"it was fine-tuned on {images} training images, and can't be made again without them")
     if needs_calibration(name):
         if calibration is None:
             return _from_file(subject, recorded, "its ranges can't be measured again without --calibration")
@@ -113,14 +124,19 @@ def _quantized(subject: Subject, simplified: bytes, calibration: Collection | No
     return _graph(subject, "quantize", _with_pixels(subject, model) if pixels else stamp(model, subject.spec), subject.spec)
 
 
-def _check_calibration(subject: Subject, calibration: Collection) -> None:
+def calibration_images(subject: Subject, given: Collection) -> Collection:
+    """Those of `given` that the export took, as many and spread as it did. Raises DataRejected where they aren't the recorded ones."""
     quantized = subject.recorded("quantize")
-    recorded = quantized.configuration.get("calibration_sha256") if quantized is not None else None
-    if recorded is not None and recorded != (found := digest(calibration)):
+    configuration = quantized.configuration if quantized is not None else {}
+    count, recorded = configuration.get("calibration_images"), configuration.get("calibration_sha256")
+    taken = spread(given, count) if isinstance(count, int) and count > 0 else given
+    if recorded is not None and recorded != (found := digest(taken)):
+        which = f"{len(taken)} of the {len(given)}" if len(taken) < len(given) else f"the {len(given)}"
         raise DataRejected(
-            f"the {len(calibration)} images of --calibration (sha256 {found[:12]}) aren't those that the ranges were measured on "
-            f"({str(recorded)[:12]}); give these, or leave --calibration away."
+            f"{which} images of --calibration (sha256 {found[:12]}) aren't the {count} that the ranges were measured on "
+            f"({str(recorded)[:12]}); give these, as they were given to export, or leave --calibration away."
         )
+    return taken
 
 
 def _from_file(subject: Subject, recorded: Stage | None, why: str) -> Graph:

@@ -1,4 +1,4 @@
-"""What blame found: a row a stage, a row a layer, and the verdict that follows from them."""
+"""What blame found: a row a stage, a row a layer, and what may be done instead."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from edgecnn.device.differences import Differences
 Made = Literal["rebuilt alike", "rebuilt otherwise", "rebuilt, nothing recorded", "taken from the file", "not rebuilt"]
 """How a stage's graph was come by: alike is byte for byte what the artifact's record says it was."""
 
+FOREIGN_DB = 3.0
+"""Of weights: noise as large as the signal isn't rounding."""
+
+SATURATED = 0.01
+UNUSED = 4.0
+"""A range so many times as wide as the values: two bits are lost."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageRow:
@@ -17,7 +24,8 @@ class StageRow:
 
     against_previous: its answers and those of the stage before; against_source: and the source network's. For preprocessing both networks are
     the source, on images prepared as the artifact says and as the reference does. None where there is nothing to compare.
-    failures: why it falls short, empty where it doesn't; judged: False where it couldn't be told, and `note` says why.
+    failures: why it falls short, empty where it doesn't; advice: what to do, None where that is the fault of a stage before; judged: False where
+    it couldn't be told, and `note` says why.
     """
 
     stage: str
@@ -45,8 +53,9 @@ class TensorRow:
 
     sqnr_db: of rounding and saturating this tensor alone, None where nothing changed; arriving_sqnr_db: of an activation as it comes in the
     quantized graph, with all errors before it; low, high: the float values on the images; range_low, range_high: what its integers can hold
-    (of weights the widest channel's), None where nothing is rounded to integers; channels: how many scales it has; scale, zero_point: the least
-    and the greatest; saturated: the share of the values beyond the range.
+    (of weights the widest channel's, of those that aren't all zero), None where nothing is rounded to integers; channels: how many scales it has;
+    scale, zero_point: the least and the greatest; saturated: the share of the values beyond the range; channel_high: of an activation the largest
+    absolute value of the middle one, by that, of its channels that aren't all zero, and of the loudest.
     """
 
     tensor: str
@@ -62,12 +71,35 @@ class TensorRow:
     scale: tuple[float, float] | None = None
     zero_point: tuple[int, int] | None = None
     saturated: float | None = None
+    channel_high: tuple[float, float] | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether these are weights that no rounding of the reference's could give."""
+        return self.kind == "weight" and self.sqnr_db is not None and self.sqnr_db < FOREIGN_DB
+
+    @property
+    def saturates(self) -> bool:
+        """Whether a good part of an activation lies beyond its range."""
+        return self.kind == "activation" and (self.saturated or 0.0) > SATURATED
+
+    @property
+    def unused(self) -> bool:
+        """Whether an activation takes a small part of its range."""
+        if self.kind != "activation" or self.low is None or self.high is None or self.range_low is None or self.range_high is None:
+            return False
+        return self.range_high - self.range_low > UNUSED * max(max(self.high, 0.0) - min(self.low, 0.0), 1e-30)
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether something is wrong with it that finer rounding wouldn't cure."""
+        return self.foreign or self.saturates or self.unused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerRow:
     """A quantized layer. sqnr_db: of the logits where it alone is quantized (weights: its weights alone, activations: its output alone), None
-    where nothing changes or there is no such part; advice: what to do about it."""
+    where nothing changes or there is no such part; readers: the layers that take its output; advice: what is wrong with it and what to do."""
 
     layer: str
     operator: str
@@ -75,65 +107,27 @@ class LayerRow:
     weights_sqnr_db: float | None
     activations_sqnr_db: float | None
     tensors: tuple[TensorRow, ...]
+    readers: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Blame:
-    """Where an artifact's answers leave its reference's. images: how many were compared, from `origin`; stages: in the order of the way from image
-    to answer; layers: of a quantized graph, the worst first, measured on `layer_images`; changed: what of the packaged graph is otherwise than
-    in the rebuilt one, or where the culprit's answers leave those before it; notes: what to know, a sentence each."""
+class Cure:
+    """What the artifact may be exported with instead. config: as --config takes it, "" for the artifact as it is; found: its answers against the
+    source network's, on the images of the layers, None where it wasn't tried; costs: whether it is bought with speed; enough: whether these
+    answers are within the limits."""
 
-    file: str
-    reference: str
-    images: int
-    origin: Literal["data", "golden"]
-    stages: tuple[StageRow, ...]
-    layers: tuple[LayerRow, ...] = ()
-    layer_images: int = 0
-    changed: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def culprit(self) -> StageRow | None:
-        """The first stage that falls short."""
-        return next((row for row in self.stages if row.failures), None)
-
-    @property
-    def entered(self) -> StageRow | None:
-        """Where all that was rebuilt is right and the packaged graph isn't: the first stage whose rebuild is otherwise than its record,
-        because the fault came in there, or after it, when the artifact was made."""
-        culprit = self.culprit
-        if culprit is None or (culprit.stage != "packaged" and culprit.made != "taken from the file"):
-            return None
-        return next((row for row in self.stages if row.made == "rebuilt otherwise"), None)
-
-    @property
-    def passed(self) -> bool:
-        return bool(self.stages) and self.culprit is None
-
-    @property
-    def verdict(self) -> str:
-        """One sentence or two: which stage falls short first, why, in which layer, and what to do."""
-        culprit = self.culprit
-        if culprit is None:
-            unknown = [row.stage for row in self.stages if not row.judged]
-            untold = f" ({', '.join(unknown)} couldn't be told)" if unknown else ""
-            return f"no stage of {self.file} falls short of its limits{untold}."
-        said = [f"{self.file} falls short first at {culprit.stage}: {'; '.join(culprit.failures)}"]
-        if self.entered is not None:
-            said.append(f"its {self.entered.stage} stage isn't what is rebuilt today, so the fault came in there or after it")
-        if self.changed:
-            said.append(f"{self.changed[0]}")
-        elif culprit.stage == "quantize" and self.layers:
-            worst = self.layers[0]
-            said.append(f"the worst layer is {worst.layer}, which alone brings the logits down to {decibels_text(worst.sqnr_db)}")
-        advice = culprit.advice
-        if culprit.stage == "quantize" and self.layers and self.layers[0].advice:
-            advice = self.layers[0].advice[0]
-        return "; ".join(said) + (f". To do: {advice}." if advice else ".")
+    config: str
+    found: Differences | None = None
+    costs: bool = False
+    enough: bool = False
 
 
 def decibels_text(value: float | None) -> str:
     """An SQNR for people; None is that of no noise at all."""
     return "no noise" if value is None else f"{value:.1f} dB"
+
+
+def number_text(value: float) -> str:
+    """Three digits for people, without an exponent where it isn't needed."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"

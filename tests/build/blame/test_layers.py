@@ -1,4 +1,4 @@
-"""What is told of each tensor is what a naive look at both graphs says, and advice follows from it."""
+"""What is told of each tensor is what a naive look at both graphs says."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import pytest
 from onnx import numpy_helper
 
 from edgecnn.artifact.spec import Preprocess, make_spec
-from edgecnn.build.blame.advice import advise, worth
 from edgecnn.build.blame.layers import measure
-from edgecnn.build.blame.records import LayerRow, TensorRow
 from edgecnn.build.pixels import take_pixels
-from edgecnn.build.quantize import configure, quantize
+from edgecnn.build.quantize import quantize
 from edgecnn.device.differences import sqnr_db
 from edgecnn.device.image import normalize
 from tests.build.blame.conftest import bad_scale, changed
@@ -85,6 +83,34 @@ def test_an_output_is_rounded_after_its_relu(graph, int8, images):
     assert tensors(measure(graph, int8, images))["t1"].low == 0
 
 
+def test_the_loudest_channel_and_the_middle_one_are_told(graph, int8, images):
+    channels = np.abs(images).max(axis=(0, 2, 3))
+    found = tensors(measure(graph, int8, images))["input"]
+    assert found.channel_high == pytest.approx((np.median(channels), channels.max()))
+
+
+def test_a_dead_channel_s_scale_says_nothing_of_the_others(graph, images):
+    def kill(proto):
+        entry = next(entry for entry in proto.graph.initializer if entry.name == "c0")
+        values = numpy_helper.to_array(entry).copy()
+        values[3] = 0
+        entry.CopyFrom(numpy_helper.from_array(values, "c0"))
+
+    dead = changed(graph, kill)
+    model = quantize("int8", dead, lambda: iter((images,))).model
+    found = tensors(measure(dead, model, images))["c0"]
+    highest = max(found.high, -found.low)
+    assert constants(model)["c0_scale"][3] == 1  # what onnxruntime gives to nothing but zeros
+    assert found.range_high == pytest.approx(highest, rel=0.01)
+    assert found.scale[1] < 0.1
+
+
+def test_the_layers_that_read_an_output_are_told(graph, int8, images):
+    """Behind pairs and what only moves values."""
+    found = {row.layer: row.readers for row in measure(graph, int8, images)}
+    assert found == {"input": ("n0",), "n0": ("n2", "n5"), "n2": ("n4",), "n4": ("n5",), "n5": ("n7",), "n7": ("n9",), "n9": ()}
+
+
 def test_rows_are_worst_first_and_each_tensor_is_told_once(graph, int8, images):
     rows = measure(graph, int8, images)
     assert [row.sqnr_db for row in rows] == sorted(row.sqnr_db for row in rows)
@@ -139,65 +165,3 @@ def test_what_is_no_longer_finite_is_the_worst(graph, int8, images):
     spoiled = changed(changed(int8, bad_scale(1e20, "c9_scale")), bad_scale(1e19, "c9_scale"))
     row = measure(graph, spoiled, images)[0]
     assert (row.layer, row.sqnr_db, tensors([row])["c9"].sqnr_db) == ("n9", -999, -999)
-
-
-# what to do
-
-EVERY = configure("int8", {})
-FINE = TensorRow(
-    tensor="t", kind="activation", matched=True, sqnr_db=45.0, low=0.0, high=5.0, range_low=0.0, range_high=5.1, channels=1, saturated=0.0
-)
-WEIGHT = TensorRow(tensor="w", kind="weight", matched=True, sqnr_db=30.0, channels=16)
-
-
-def advice(*rows, weights=None, output=None, options=EVERY, sqnr=20.0):
-    row = LayerRow(layer="conv1", operator="Conv", sqnr_db=sqnr, weights_sqnr_db=weights, activations_sqnr_db=output, tensors=rows)
-    return advise(row, options, bound=25.0)
-
-
-def test_a_layer_that_costs_little_is_left_alone():
-    assert advice(WEIGHT, FINE, weights=30.0, output=30.0, sqnr=27.0) == ()
-    assert advice(WEIGHT, FINE, sqnr=None) == ()
-
-
-def test_keeping_it_in_float_is_the_last_resort():
-    assert advice(FINE, output=20.0) == ("keep it in float (--config keep_float=conv1)",)
-    assert advice(replace(FINE, saturated=0.2), output=20.0)[-1] == "keep it in float (--config keep_float=conv1)"
-
-
-def test_what_saturates_wants_other_images_or_another_range():
-    (told, _) = advice(replace(FINE, saturated=0.2, high=50.0), output=20.0, options={**EVERY, "ranges": "percentile"})
-    assert told == "values of t go from 0 to 50, its range from 0 to 5.1, so 20.0% saturate: calibrate on images like these (--config ranges=minmax)"
-    assert "--config" not in advice(replace(FINE, saturated=0.2, high=50.0), output=20.0)[0]  # it is minmax already
-
-
-def test_a_range_that_few_values_reach_wants_a_method_that_gives_them_up():
-    assert advice(replace(FINE, sqnr_db=30.0), output=20.0)[0].endswith("few values lie near its ends: give these up (--config ranges=mse)")
-
-
-def test_a_range_far_wider_than_its_values_wants_other_images():
-    assert "most of its levels are never used" in advice(replace(FINE, high=0.5), output=20.0)[0]
-
-
-def test_weights_with_one_scale_want_one_a_channel():
-    told = advice(replace(WEIGHT, channels=1), weights=20.0, options={**EVERY, "per_channel": False})
-    assert told[0] == "give each channel of its weights a scale (--config per_channel=true)"
-    assert "per_channel" not in "".join(advice(WEIGHT, weights=20.0))
-
-
-def test_corrections_are_named_only_where_the_quantizer_has_them_and_they_are_off():
-    have = {"equalize": False, "rounding": "nearest"}
-    assert [said.partition("--config ")[2] for said in advice(WEIGHT, weights=20.0, options=have)] == ["equalize=true)", "rounding=adaptive)"]
-    assert advice(WEIGHT, weights=20.0, options={"equalize": True, "rounding": "adaptive"}) == ()
-    assert advice(WEIGHT, weights=20.0, options={}) == ()
-
-
-def test_foreign_weights_are_no_matter_of_rounding():
-    assert "aren't the reference's (1.0 dB), which no rounding explains" in advice(replace(WEIGHT, sqnr_db=1.0), weights=1.0)[0]
-
-
-def test_a_layer_is_worth_a_change_where_it_makes_no_less_noise_than_the_mean():
-    rows = [LayerRow(layer="x", operator="Conv", sqnr_db=db, weights_sqnr_db=db, activations_sqnr_db=None, tensors=()) for db in (20.0, 40.0, None)]
-    assert 20 < worth(rows) < 24
-    assert worth(rows[1:]) == pytest.approx(40)
-    assert worth([replace(rows[0], sqnr_db=80.0)]) == 45

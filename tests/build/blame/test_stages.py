@@ -9,30 +9,20 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgecnn.artifact.bundle import open_bundle
 from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.build import pipeline
-from edgecnn.build.blame import blame, preprocessing, rebuilt, stages
-from edgecnn.build.chain import sha256
-from edgecnn.build.metadata import stamp
-from edgecnn.build.pixels import pixel_spec, take_pixels
-from edgecnn.device.golden import read_golden
+from edgecnn.build.blame import blame, rebuilt, stages
 from edgecnn.device.session import Session
 from edgecnn.errors import DataRejected, SourceRejected, UsageError
 from edgecnn.train.checkpoint import Checkpoint, Header, load_checkpoint, save_checkpoint
 from edgecnn.train.nets import build_net
 from edgecnn.train.recipe import NetConfig
-from tests.build.blame.conftest import bad_scale, packed_again, repacked, transposed_weight, wrong_padding
-from tests.fixtures.artifacts import npy
+from tests.build.blame.conftest import bad_scale, changed, repacked, row, transposed_weight, wrong_padding
 from tests.fixtures.graphs import tiny_classifier
 from tests.fixtures.onnx_nets import COLORS
 
 BOTH = (pipeline, rebuilt)
 ONLY_WHEN_MADE = (pipeline,)
-
-
-def row(found, stage):
-    return next(row for row in found.stages if row.stage == stage)
 
 
 # nothing to blame
@@ -45,37 +35,11 @@ def test_a_sound_artifact_is_rebuilt_byte_for_byte_and_falls_short_nowhere(place
     assert [row.stage for row in found.stages] == ["preprocessing", *made, "optimized", "packaged"]
     assert [row.made for row in found.stages] == [None, *["rebuilt alike"] * len(made), None, None]
     assert found.passed
-    assert found.verdict == f"no stage of {tmp_path / 'a.edgecnn'} falls short of its limits."
-    for row in found.stages:
-        assert row.passed
-        assert row.against_source.samples == 24
-    assert row.against_previous.max_abs == 0  # the file is what was optimized
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"batch": "dynamic"}, {"quantize": "fp16", "task": "multi-label", "validation": None}, {"config": {"activation_type": "int8"}}],
-)
-def test_whatever_the_artifact_was_made_with_is_made_again(place, tmp_path, options):
-    found = place.blame(place.export(tmp_path / "a.edgecnn", **options))
-    assert [row.made for row in found.stages if row.made] == ["rebuilt alike"] * 3
-    assert found.passed, found.verdict
-
-
-@pytest.mark.parametrize("quantize", ["none", "int8"])
-def test_a_graph_that_takes_pixels_is_fed_them(place, tmp_path, quantize):
-    file = place.export(tmp_path / "a.edgecnn", quantize)
-    with open_bundle(file) as bundle:
-        spec, report, golden = bundle.manifest.spec, bundle.report(), read_golden(bundle)
-        model = stamp(take_pixels(bundle.read("model.onnx"), spec), pixel_spec(spec))
-    stages = (*report.stages[:-1], replace(report.stages[-1], sha256=sha256(model)))
-    pixels = np.rint(golden.inputs * 255).astype(np.uint8)
-    members = {"report.json": replace(report, stages=stages).to_json(), "golden/inputs.npy": npy(pixels)}
-    found = place.blame(packed_again(file, model, members, spec=pixel_spec(spec), parity=None))
-    assert found.passed, found.verdict
-    assert [row.made for row in found.stages if row.made] == ["rebuilt alike"] * len(stages)
-    assert all(row.against_source.sqnr_db is None or row.against_source.sqnr_db > 30 for row in found.stages)
-    assert len(found.layers) == (5 if quantize == "int8" else 0)
+    assert found.verdict.startswith(f"no stage of {tmp_path / 'a.edgecnn'} falls short of its limits: it decides 24 of 24 images as its network does")
+    for stage in found.stages:
+        assert stage.passed
+        assert stage.against_source.samples == 24
+    assert row(found, "packaged").against_previous.max_abs == 0  # the file is what was optimized
 
 
 def test_without_calibration_images_the_file_s_own_graph_stands_for_the_quantized_one_and_that_is_said(place, tmp_path):
@@ -93,58 +57,6 @@ def test_without_data_the_golden_images_are_taken_and_that_is_said(place, tmp_pa
 
 
 # a fault in each stage
-
-
-@pytest.mark.parametrize(
-    ("wrong", "told"),
-    [
-        ("size=16x16,channels=BGR", "channels is BGR in the artifact and RGB in the reference"),
-        ("size=16x16,interpolation=nearest", "interpolation is nearest in the artifact and bilinear in the reference"),
-        ("size=16x16,antialias=false", "antialias is False in the artifact and True in the reference"),
-        ("size=16x16,resize_mode=letterbox", "resize_mode is letterbox in the artifact and stretch in the reference"),
-        ("size=16x16,mean=0.5,0.5,0.5,std=0.5,0.5,0.5", "image_mean is (0.5, 0.5, 0.5) in the artifact and (0, 0, 0) in the reference"),
-    ],
-)
-def test_other_preprocessing_is_blamed_on_preprocessing(place, tmp_path, wrong, told):
-    found = place.blame(place.export(tmp_path / "a.edgecnn", preprocess=wrong))
-    assert found.culprit.stage == "preprocessing"
-    assert told in found.verdict
-    assert "inputs differ by up to" in found.verdict
-    assert found.culprit.against_source.max_abs > 0
-    assert [row.stage for row in found.stages if row.failures] == ["preprocessing"]  # the graphs answer what they are given rightly
-
-
-def test_the_same_preprocessing_put_otherwise_is_no_fault(place, tmp_path):
-    file = place.export(tmp_path / "a.edgecnn", preprocess="size=16x16,mean=0.5,0.5,0.5,std=0.25,0.25,0.25")
-    found = place.blame(file, preprocess="size=16x16,rescale_factor=1,mean=127.5,127.5,127.5,std=63.7501,63.75,63.75")
-    assert found.passed
-    assert 0 < row(found, "preprocessing").against_source.max_abs < 1e-4
-
-
-def test_golden_images_that_give_other_inputs_here_are_blamed_on_preprocessing(place, tmp_path, monkeypatch):
-    file = place.export(tmp_path / "a.edgecnn")
-    sound = preprocessing.to_uint8
-    monkeypatch.setattr(preprocessing, "to_uint8", lambda *arguments, **keywords: 255 - sound(*arguments, **keywords))
-    found = place.blame(file)
-    assert found.culprit.stage == "preprocessing"
-    assert "golden/00.png gives other inputs here than where the artifact was made" in found.verdict
-
-
-def test_an_onnx_that_says_nothing_of_its_images_leaves_preprocessing_unknown(place, tmp_path):
-    found = place.blame(place.export(tmp_path / "a.edgecnn"), preprocess=None)
-    assert not row(found, "preprocessing").judged
-    assert "say it with --preprocess" in row(found, "preprocessing").note
-    assert "(preprocessing couldn't be told)" in found.verdict
-
-
-def test_an_onnx_that_an_artifact_was_taken_apart_for_says_it_itself(place, tmp_path):
-    sound = place.export(tmp_path / "a.edgecnn", quantize="none")
-    with open_bundle(sound) as bundle:
-        (tmp_path / "bare.onnx").write_bytes(bundle.read("model.onnx"))
-    wrong = place.export(tmp_path / "b.edgecnn", preprocess="size=16x16,channels=BGR")
-    assert place.blame(wrong, preprocess=None).passed  # the bare net.onnx can't tell
-    found = blame(wrong, tmp_path / "bare.onnx", data=place.folder / "others", images=24)
-    assert found.culprit.stage == "preprocessing"
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])
@@ -176,9 +88,9 @@ def test_a_simplifier_that_changes_an_answer_a_little_is_blamed(place, tmp_path,
 @pytest.mark.parametrize(
     ("scale", "factor", "layer", "advice"),
     [
-        ("t1_scale", 100, "n0", "most of its levels are never used: calibrate on images like these"),
-        ("t1_scale", 0.01, "n0", "saturate: calibrate on images like these"),
-        ("t3_scale", 100, "n2", "most of its levels are never used"),
+        ("t1_scale", 100, "n0", "so most levels are never used: calibrate on images like these"),
+        ("t1_scale", 0.01, "n0", "of it saturate: calibrate on images like these"),
+        ("t3_scale", 100, "n2", "so most levels are never used"),
         ("input_scale", 0.01, "input", "saturate"),
         ("c2_scale", -1, "n2", "the weights c2 aren't the reference's"),
     ],
@@ -189,7 +101,7 @@ def test_a_bad_scale_is_blamed_on_quantization_and_its_layer(place, tmp_path, sp
     assert found.culprit.stage == "quantize"
     assert row(found, "simplify").passed
     assert found.layers[0].layer == layer
-    assert f"the worst layer is {layer}" in found.verdict
+    assert f"most of the noise comes from {layer}, which alone brings the logits down to " in found.verdict
     assert advice in found.verdict
 
 
@@ -209,6 +121,41 @@ def test_an_optimizer_that_changes_answers_is_blamed(place, tmp_path, monkeypatc
     assert found.culprit.stage == "optimized"
     assert row(found, "quantize").passed
     assert "onnxruntime's optimizer changes the answers on this machine" in found.verdict
+
+
+def test_weights_that_the_optimizer_rounds_though_they_were_to_stay_float_are_named(place, tmp_path, spoil):
+    """onnxruntime does so between integers, with one scale for all: here one weight, of a channel that is always 0, leaves the others no level."""
+
+    def one_large(proto: onnx.ModelProto) -> None:
+        for name, at, value in (("c0", np.s_[5], 0), ("c1", np.s_[5], -1), ("c2", np.s_[:, 5], 300)):
+            entry = next(entry for entry in proto.graph.initializer if entry.name == name)
+            values = numpy_helper.to_array(entry).copy()
+            values[at] = value
+            entry.CopyFrom(numpy_helper.from_array(values, name))
+
+    def in_float(proto: onnx.ModelProto) -> None:
+        node = next(node for node in proto.graph.node if node.name == "n2")
+        node.input[1:] = ["c2_float", "c3_float"]
+        for entry in onnx.load(there.reference).graph.initializer:
+            if entry.name in ("c2", "c3"):
+                proto.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(entry), f"{entry.name}_float"))
+
+    there = replace(place, folder=tmp_path)
+    there.reference.write_bytes(changed(place.reference.read_bytes(), one_large))
+    for images in ("some", "others"):
+        (tmp_path / images).symlink_to(place.folder / images)
+    spoil("quantize", in_float, BOTH)
+    found = there.blame(there.export(tmp_path / "a.edgecnn"))
+    assert found.culprit.stage == "optimized"
+    assert row(found, "quantize").passed
+    assert "onnxruntime's optimizer rounds the float weights of n2 to int8, with one scale for all channels" in found.verdict
+
+
+def test_a_fault_that_comes_on_top_of_another_has_its_own_advice_and_one_that_only_goes_on_has_none(place, tmp_path, spoil):
+    spoil("export", wrong_padding, BOTH)
+    found = place.blame(repacked(place.export(tmp_path / "a.edgecnn", "none"), transposed_weight))
+    assert [each.stage for each in found.stages if each.failures] == ["export", "simplify", "optimized", "packaged"]
+    assert [each.stage for each in found.stages if each.advice] == ["export", "packaged"]
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])
@@ -237,6 +184,31 @@ def test_it_is_even_where_it_can_not_be_quantized_again(place, tmp_path):
     assert not row(found, "quantize").judged
 
 
+def test_one_of_a_few_images_that_is_decided_otherwise_is_no_fault_yet(place, tmp_path):
+    """Of ten images one is 10 %, and any sound int8 network may turn one of them."""
+    found = place.blame(place.export(tmp_path / "a.edgecnn"), images=10)
+    limits = stages.Limits(atol=0, min_agreement=0.98, min_sqnr_db=15, spare=1)
+    apart = replace(row(found, "packaged").against_source, samples=10, agreeing=9)
+    assert limits.failures(apart, quantized=True, other="x") == ()
+    assert limits.failures(replace(apart, agreeing=8), quantized=True, other="x") == ("8 of 10 decisions are x's (80.00%), wanted 98.00%",)
+    assert limits.failures(replace(apart, samples=100, agreeing=97), quantized=True, other="x") != ()
+    assert replace(limits, spare=0).failures(apart, quantized=True, other="x") != ()  # golden images, or all are wanted
+
+
+def test_another_network_as_the_reference_is_named_as_such(place, tmp_path):
+    file = place.export(tmp_path / "a.edgecnn")
+    stranger = onnx.load(place.reference)
+    for entry in stranger.graph.initializer:
+        values = numpy_helper.to_array(entry)
+        if entry.name in ("c0", "c2", "c6"):
+            entry.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(-values), entry.name))
+    onnx.save(stranger, tmp_path / "stranger.onnx")
+    for calibration in (place.folder / "some", None):
+        found = blame(file, tmp_path / "stranger.onnx", data=place.folder / "others", calibration=calibration, preprocess="size=16x16", images=24)
+        assert "stranger.onnx's, so that isn't the network that it was made from. To do: give the network that it was made from" in found.verdict
+        assert found.cures == ()
+
+
 # layers
 
 
@@ -247,28 +219,17 @@ def test_a_graph_without_pairs_is_said_to_tell_no_layers(place, tmp_path):
     assert place.blame(tmp_path / "a.edgecnn", by_layer=False).notes == found.notes[:-1]
 
 
-def test_a_graph_whose_channels_were_scaled_is_not_held_against_the_reference_s_tensors(place, tmp_path):
-    file = place.export(tmp_path / "a.edgecnn")
-    with open_bundle(file) as bundle:
-        report, model = bundle.report(), bundle.read("model.onnx")
-    *others, last = report.stages
-    last = replace(last, configuration={**last.configuration, "equalize": True})
-    found = place.blame(packed_again(file, model, {"report.json": replace(report, stages=(*others, last)).to_json()}), calibration=None)
-    assert found.layers == ()
-    assert "its channels were scaled before it was quantized" in found.notes[-1]
-
-
 def test_a_packaged_graph_that_does_not_run_is_blamed_on_packaging(place, tmp_path):
-    def other_edges(proto: onnx.ModelProto) -> None:
-        next(entry for node in proto.graph.node if node.op_type == "Conv" for entry in node.attribute if entry.name == "pads").ints[:] = [0] * 4
-        node = next(node for node in proto.graph.node if node.op_type == "Gemm")
-        next(entry for entry in node.attribute if entry.name == "transB").i = 0
-        del proto.graph.value_info[:]
+    """The artifact's reader lets it through: it knows no attribute's name that means nothing."""
 
-    found = place.blame(repacked(place.export(tmp_path / "a.edgecnn"), other_edges))
+    def nonsense(proto: onnx.ModelProto) -> None:
+        next(node for node in proto.graph.node if node.op_type == "Conv").attribute.append(onnx.helper.make_attribute("nonsense", 1))
+
+    found = place.blame(repacked(place.export(tmp_path / "a.edgecnn"), nonsense))
     assert found.culprit.stage == "packaged"
     assert "it can't be opened: onnxruntime" in found.verdict
     assert found.layers == ()
+    assert found.changed == ("n0: its nonsense is 1 where a rebuild gives none",)
 
 
 # the reference as a checkpoint
@@ -319,8 +280,8 @@ def test_a_fault_that_is_no_longer_made_is_traced_to_the_stage_where_it_came_in(
     assert found.culprit.stage == "packaged"
     assert found.entered.stage == stage
     assert found.changed == (told,)
-    assert f"its {stage} stage isn't what is rebuilt today" in found.verdict
-    assert row(found, stage).note == "the tools are those that it was made with"
+    assert f"its {stage} stage comes out otherwise than recorded, with the same tools, so the fault came in there or after it" in found.verdict
+    assert row(found, stage).note == "it comes out otherwise than recorded, with the same tools"
 
 
 def test_a_scale_that_was_bad_when_it_was_made_is_found_in_the_file(place, tmp_path, spoil):
@@ -356,7 +317,7 @@ def test_answers_that_are_not_finite_fall_short(place, tmp_path, spoil):
 
 
 def test_other_calibration_images_are_refused(place, tmp_path):
-    with pytest.raises(DataRejected, match="aren't those that the ranges were measured on"):
+    with pytest.raises(DataRejected, match=r"24 of the 60 images of --calibration .* aren't the 24 that the ranges were measured on"):
         place.blame(place.export(tmp_path / "a.edgecnn"), calibration=place.folder / "others")
 
 

@@ -1,0 +1,90 @@
+"""Other options that the artifact may be exported with, tried: each quantizes the float graph again, and answers the images of the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecnn.artifact.spec import ModelSpec
+from edgecnn.build import quantize as quantizers
+from edgecnn.build.blame.advice import Options
+from edgecnn.build.blame.records import Cure, LayerRow
+from edgecnn.build.quantize import Calibration
+from edgecnn.build.quantize import quantize as run_quantizer
+from edgecnn.build.sensitivity import matching_graph
+from edgecnn.device.differences import Differences, differences
+from edgecnn.device.session import open_session
+from edgecnn.errors import EdgecnnError
+
+Config = Mapping[str, str]
+
+_BETTER = (("per_channel", False, "true"), ("equalize", False, "true"), ("correct_bias", False, "true"), ("rounding", "nearest", "adaptive"))
+"""Options, as they are now, and what may be better."""
+
+KEEP = "keep_float"
+
+
+def cures(quantizer: str, options: Options, layers: Sequence[LayerRow], float_model: bytes) -> Iterator[Cure]:
+    """What may be tried with a quantizer that made a graph with these options. layers: those that stand out, to be kept in float with what reads
+    them: while a tensor is read as integers it is rounded, and onnxruntime rounds a layer's float weights as well that lies between integers."""
+    for name, now, better in _BETTER:
+        if options.get(name) == now:
+            yield Cure(config=f"{name}={better}")
+    methods = next((option.choices for option in quantizers.options(quantizer) if option.name == "ranges"), ())
+    yield from (Cure(config=f"ranges={method}") for method in methods if method != options.get("ranges"))
+    if KEEP in options and layers:
+        known = {node.name for node in matching_graph(float_model).graph.node}
+        names = [*options[KEEP], *(name for row in layers for name in (row.layer, *row.readers))]
+        kept = tuple(name for name in dict.fromkeys(names) if name in known)
+        if set(kept) - set(options[KEEP]):
+            yield Cure(config=f"{KEEP}={','.join(kept)}", costs=True)
+
+
+def try_out(
+    found: Sequence[Cure],
+    *,
+    quantizer: str,
+    options: Options,
+    float_model: bytes,
+    calibration: Calibration | None,
+    spec: ModelSpec,
+    inputs: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    enough: Callable[[Differences], bool],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Cure, ...]:
+    """Each cure with its answers to `inputs`, float32 (n, channels, height, width), against those `expected` of the source network, (n, labels).
+
+    What can't be quantized so is left as it was. Those that are enough come first, of them those that cost no speed; then by their SQNR.
+    """
+    tried = []
+    for done, cure in enumerate(found):
+        progress(done, len(found))
+        name, _, value = cure.config.partition("=")
+        try:
+            model = run_quantizer(quantizer, float_model, calibration, **{**options, name: value}).model
+            answers = open_session(model, spec).logits(inputs)
+        except EdgecnnError:
+            tried.append(cure)
+            continue
+        if np.isfinite(answers).all():
+            apart = differences(expected, answers, spec)
+            tried.append(replace(cure, found=apart, enough=enough(apart)))
+    progress(len(found), len(found))
+    return tuple(sorted(tried, key=_rank))
+
+
+def _rank(cure: Cure) -> tuple[bool, bool, float]:
+    if cure.found is None:
+        return True, True, 0.0
+    noise = cure.found.sqnr_db
+    return not cure.enough, cure.enough and cure.costs, -(noise if noise is not None else float("inf"))
+
+
+def as_it_is(answers: NDArray[np.float32], expected: NDArray[np.float32], spec: ModelSpec, enough: Callable[[Differences], bool]) -> Cure:
+    """The artifact itself, to hold its cures against."""
+    apart = differences(expected, answers, spec)
+    return Cure(config="", found=apart, enough=enough(apart))
