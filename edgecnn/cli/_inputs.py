@@ -12,10 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.device.stream import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES
 from edgecnn.errors import EdgecnnError, ImageRejected, InputMissing
-
-MAX_ENCODED_BYTES = 600_000_000
-"""More than any image of 64 megapixels needs, uncompressed and with 16 bits a channel."""
 
 
 class Input(NamedTuple):
