@@ -63,6 +63,11 @@ _DATA_TYPES: dict[int, tuple[str, int, str]] = {
     28: ("float6_e3m2", 6, "int32"),
 }
 
+DTYPES = {number: name for number, (name, _, _) in _DATA_TYPES.items()}
+"""By the number that TensorProto has for them."""
+BITS = {name: bits for name, bits, _ in _DATA_TYPES.values()}
+"""Of one element, by dtype; 0 for texts, whose size isn't known beforehand."""
+
 # What shapes, axes, pads and scales come in
 _NUMBER_FORMATS = {"int64": "q", "int32": "i", "float32": "f", "bool": "?"}
 
