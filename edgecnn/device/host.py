@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 _ROOT = Path("/")
+_MOST_CORES = 8192  # CONFIG_NR_CPUS of Linux goes no higher on any architecture
 
 # the extensions that decide how fast, or how exactly, a CNN runs; x86 names and Arm names as /proc/cpuinfo spells them
 _ISA_X86 = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
@@ -61,13 +64,15 @@ def describe() -> HostFacts:
 
 
 def available_cores(*, root: Path = _ROOT) -> int:
-    """How many cores this process may keep busy, at least 1: its affinity, or its cgroup's CPU quota (v1 or v2, rounded down) where that is less."""
+    """How many cores this process may keep busy, at least 1: those of its affinity and of its cgroups' cpusets, or the tightest CPU quota of its
+    cgroups, rounded up, where that is less. cgroups are those of v1 and v2, the group's own and the ones above it."""
     try:
-        cores = len(os.sched_getaffinity(0))
+        allowed = os.sched_getaffinity(0)
     except AttributeError:  # macOS, Windows
-        cores = os.cpu_count() or 1
+        allowed = set(range(os.cpu_count() or 1))
+    cores = min([len(allowed), *(len(allowed & cpuset) for cpuset in _cpusets(root) if allowed & cpuset)])
     quota = _cpu_quota(root)
-    return max(1, cores if quota is None else min(cores, int(quota)))
+    return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
 def isa(*, root: Path = _ROOT) -> tuple[str, ...]:
@@ -114,7 +119,8 @@ def installed_runtime() -> str | None:
 def memory_bytes(*, root: Path = _ROOT) -> int | None:
     """The machine's memory, or the cgroup's limit where that is lower; None where unknown."""
     found = [_meminfo(root), *_limits(root, "memory", "memory.limit_in_bytes"), *_limits(root, "", "memory.max")]
-    known = [value for value in found if value is not None]
+    # v1 writes the largest number of pages that it can count where there is no limit
+    known = [value for value in found if value is not None and value < 1 << 60]
     return min(known, default=None)
 
 
@@ -128,7 +134,7 @@ def text_of(path: Path) -> str:
     """What a file of the kernel holds, "" where it can't be read."""
     try:
         return path.read_text(errors="replace")
-    except OSError:
+    except (OSError, ValueError):  # the latter for a NUL in the name
         return ""
 
 
@@ -168,6 +174,25 @@ def _cpu_quota(root: Path) -> float | None:
     return min((quota / period for quota, period in numbers if quota > 0 and period > 0), default=None)
 
 
+def _cpusets(root: Path) -> Iterator[set[int]]:
+    """The cores of this process's cgroups. The kernel keeps the affinity within them; what stands in for it in some containers doesn't."""
+    files = [folder / "cpuset.cpus.effective" for folder in _folders(root, "")]
+    files += [folder / name for folder in _folders(root, "cpuset") for name in ("cpuset.effective_cpus", "cpuset.cpus")]
+    return filter(None, (cpu_list(text_of(file)) for file in files))
+
+
+def cpu_list(text: str) -> set[int]:
+    """Numbers of cores as the kernel writes them, e.g. "0-3,8"; empty for anything else."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, dash, last = part.partition("-")
+        low, high = number_of(first), number_of(last if dash else first)
+        if low is None or high is None or not 0 <= low <= high < _MOST_CORES:
+            return set()
+        found.update(range(low, high + 1))
+    return found
+
+
 def _limits(root: Path, controller: str, file: str) -> Iterator[int | None]:
     return (number_of(text_of(folder / file)) for folder in _folders(root, controller))
 
@@ -178,9 +203,9 @@ def _folders(root: Path, controller: str) -> Iterator[Path]:
     if group is None:
         return
     for mount_root, mount_point in _mounts(root, controller):
-        # in a container the group's path may lie outside what is mounted: then the mount itself is the group
-        inside = group[len(mount_root) :] if group.startswith(mount_root) else ""
-        folder = mount_point / inside.strip("/")
+        # in a container the group's path may lie outside what is mounted, or above it ("/.."): then the mount itself is the group
+        below = f"{group}/".startswith(f"{mount_root}/") and ".." not in group.split("/")
+        folder = mount_point / (group[len(mount_root) :].strip("/") if below else "")
         yield from (folder, *folder.parents[: len(folder.parts) - len(mount_point.parts)])
 
 
@@ -202,4 +227,6 @@ def _mounts(root: Path, controller: str) -> Iterator[tuple[str, Path]]:
             continue
         fits = kind[0] == "cgroup" and controller in kind[2].split(",") if controller else kind[0] == "cgroup2"
         if fits:
-            yield fields[3].rstrip("/"), root / fields[4].lstrip("/")
+            # spaces and the like stand there as \040
+            where = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), fields[4])
+            yield fields[3].rstrip("/"), root / where.lstrip("/")
