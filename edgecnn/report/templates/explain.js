@@ -200,7 +200,7 @@
     const shown = stage.points ? known.y : stage.kind === "scores" ? Number(told.querySelector("[data-sum]").dataset.sum) : at(stage.y, run, c, y, x);
     panel.append(h("p", { class: "value", "data-value": shown }, say(shown)));
     panel.append(moves(vector, stage) || "");
-    if (!vector && !stage.points) panel.append(overview(run, stage, c, y, x, told));
+    if (!vector && !stage.points) panel.append(overview(run, key, stage, c, y, x));
     if (told) panel.append(told);
     panel.append(beside(stage, shown, c, y, x) || "");
     frame(key, c, y, x, stage);
@@ -221,29 +221,23 @@
     return h("div", { class: "tools" }, go("←", "left", 0, 0, -1), go("→", "right", 0, 0, 1), ...(vector ? [] : [go("↑", "up", 0, -1, 0), go("↓", "down", 0, 1, 0), go("map −", "previous map", -1, 0, 0), go("map +", "next map", 1, 0, 0)]));
   }
 
-  // the map with the pixel, and what it was made from with the window
-  function overview(run, stage, c, y, x, told) {
+  // the map with the pixel, and one that it was made from with the window: of several the one that counts most
+  function overview(run, key, stage, c, y, x) {
     const box = h("div", { class: "two" });
-    const source = stage.x && stage.x[0];
-    if (source && data.tensors[source].shape[1] * data.tensors[source].shape[2] > 1) {
-      let from = c;
-      if (stage.kind === "conv") {
-        const parts = weighed(run, stage, c, y, x).groups;
-        from = parts.reduce((best, one) => (Math.abs(one.sum) > Math.abs(best.sum) ? one : best)).c;
-      }
-      const channels = data.tensors[source].shape[0];
-      const caption = channels > 1 ? `input, map ${Math.min(from, channels - 1)}` : "input";
-      box.append(large(run, source, Math.min(from, channels - 1), mostOf(run, source), caption, { reach: reachOf(stage, y, x) }));
-    }
-    box.append(large(run, stage.y, c, stage.most, stage.x ? `result, map ${c}` : `map ${c}`, { cursor: [y, x], onpick: (row, column) => { held = true; show(current.key, c, row, column); } }));
+    const source = stage.x && indexOf(run, stage.x[0]);
+    const counts = stage.kind === "conv" ? weighed(run, stage, c, y, x).groups.sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum)).map((group) => group.c) : [c, 0];
+    const from = source >= 0 && data.tensors[stage.x[0]].shape[2] > 1 && counts.map((k) => mapOf(`${run}:${source}`, k)).find((found) => found);
+    if (from) box.append(large(from, `input, map ${from.dataset.channel}`, { reach: reachOf(stage, y, x) }));
+    const onpick = (row, column) => { held = true; show(key, c, row, column); };
+    box.append(large(mapOf(key, c), stage.x ? `result, map ${c}` : `map ${c}`, { cursor: [y, x], onpick }));
     return box;
   }
+  function mapOf(key, c) { return document.querySelector(`.maps[data-stage="${key}"]:not([data-count]) .map[data-channel="${c}"]`); }
   function reachOf(stage, y, x) {
     if (!stage.kernel) return [y, x, 1, 1];
     return [0, 1].map((axis) => [y, x][axis] * stage.strides[axis] - stage.heads[axis]).concat([0, 1].map((axis) => stage.dilations[axis] * (stage.kernel[axis] - 1) + 1));
   }
   function indexOf(run, id) { return data.stages[run].findIndex((stage) => stage.y === id); }
-  function mostOf(run, id) { return (data.stages[run][indexOf(run, id)] || { most: 1 }).most; }
 
   // marks on the page's own maps
   function frame(key, c, y, x, stage) {
