@@ -92,14 +92,7 @@ class GraphView:
     @classmethod
     def read(cls, path: Path) -> GraphView:
         """Raises InputMissing or GraphRejected."""
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise GraphRejected(f"{path} is no regular file, an .onnx file was wanted.")
-            data = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            raise InputMissing(f"{path} doesn't exist; an artifact or an .onnx file was wanted.") from None
-        except OSError as error:
-            raise GraphRejected(f"{path} can't be read ({error.strerror}).") from None
+        data = read_onnx(path)
         try:
             return cls(path=path, size=len(data), graph=read_graph(data))
         except GraphRejected as error:
@@ -149,6 +142,18 @@ class GraphView:
         except GraphRejected as error:
             return str(error)
         return None
+
+
+def read_onnx(path: Path) -> bytes:
+    """The content of an .onnx file, unread. Raises InputMissing or GraphRejected."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise GraphRejected(f"{path} is no regular file, an .onnx file was wanted.")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputMissing(f"{path} doesn't exist; an artifact or an .onnx file was wanted.") from None
+    except OSError as error:
+        raise GraphRejected(f"{path} can't be read ({error.strerror}).") from None
 
 
 def _totals(table: Sequence[Layer]) -> dict[str, int]:
