@@ -108,7 +108,8 @@
       const pixel = tensor.pixel;
       if (!pixel) return null;
       const raw = values(tensor)[flat(tensor.shape, c, y, x)];
-      return sentence(`(${raw} · ${say(pixel.factor)} ${plus(-pixel.mean[c])}) / ${say(pixel.std[c])} = `, real(tensor, flat(tensor.shape, c, y, x)));
+      const scaled = pixel.factor === 1 ? raw : Number.isInteger(1 / pixel.factor) ? `${raw} / ${1 / pixel.factor}` : `${raw} · ${say(pixel.factor)}`;
+      return sentence(`(${scaled} ${plus(-pixel.mean[c])}) / ${say(pixel.std[c])} = `, real(tensor, flat(tensor.shape, c, y, x)));
     },
     relu(run, stage, c, y, x) {
       const v = at(stage.x[0], run, c, y, x);
@@ -161,11 +162,11 @@
     const shift = Math.max(...all) > 80 ? Math.max(...all) : 0;
     const grown = all.map((v) => Math.exp(v - shift));
     const sum = grown.reduce((a, b) => a + b, 0);
-    const order = all.map((_, k) => k).sort((a, b) => all[b] - all[a]).slice(0, 6);
+    const order = all.map((_, k) => k).sort((a, b) => all[b] - all[a]).filter((k, place) => place < 6 || k === c);
     const less = shift ? ` ${plus(-shift)}` : "";
     return h("div", { class: "terms" },
       h("table", {}, h("tbody", {}, ...order.map((k) => h("tr", {}, h("td", {}, name(k)), h("td", { class: "num" }, `e^(${say(all[k])}${less})`), h("td", { class: "num" }, `= ${say(grown[k])}`))))),
-      count > order.length ? h("p", { class: "note" }, `and ${count - order.length} smaller ones`) : null,
+      count > order.length ? h("p", { class: "note" }, `and ${count - order.length} more`) : null,
       sentence(`${say(grown[c])} / ${say(sum)}, the sum of all ${count}, = `, grown[c] / sum));
   }
 

@@ -22,10 +22,13 @@ const drawing = (() => {
     return node;
   }
   function minus(text) { return text.replace("-", "−"); }
+  // 0.0938, 466,052.00, 9.38 · 10⁻⁵
   function say(v) {
     const size = Math.abs(v);
     if (!Number.isFinite(v)) return String(v);
-    return minus(v === 0 ? "0" : size >= 1e6 ? v.toExponential(3) : size >= 100 ? v.toFixed(2) : size >= 0.001 ? v.toFixed(4) : v.toExponential(2));
+    if (v === 0 || (size >= 0.001 && size < 1e9)) return minus(v === 0 ? "0" : v.toLocaleString("en", { minimumFractionDigits: size < 100 ? 4 : 2, maximumFractionDigits: size < 100 ? 4 : 2 }));
+    const [digits, power] = v.toExponential(2).split("e");
+    return `${minus(digits)} · 10${[...String(Number(power))].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("")}`;
   }
   function whole(v) { return minus(String(Math.round(v))); }
   function short(v) {
