@@ -118,6 +118,7 @@ def check_commands(device: Device) -> None:
     check_probe(device)
     assert device.edgecnn("report", "colors.edgecnn", "--format", "md").startswith("# colors ")
     assert json.loads(device.edgecnn("report", "colors.edgecnn", "--format", "json"))["memory"]["peak_bytes"] > 0
+    assert device.edgecnn("diff", "colors.edgecnn", "colors.edgecnn").endswith("byte for byte.\n")
     done = device.call("-m", "edgecnn", "bench", "colors.edgecnn", "--min-seconds", "0.1", "--json")
     assert done.returncode in (0, 1), done.stderr  # 1: a busy machine's figures are invalid
     assert len(json.loads(done.stdout)["samples_ns"]) >= 100
@@ -198,8 +199,9 @@ def test_the_console_script_lists_the_commands(device: Device) -> None:
         (("export", "net.safetensors", "-o", "net.edgecnn"), "export"),
         (("train", "recipe.toml"), "train"),
         (("report", "colors.edgecnn", "-o", "net.edgecnn"), "report"),
+        (("diff", "colors.edgecnn", "colors.edgecnn", "--format", "html", "-o", "net.edgecnn"), "report"),
     ],
-    ids=["export", "train", "report"],
+    ids=["export", "train", "report", "diff"],
 )
 def test_a_command_that_needs_an_extra_says_the_pip_line(device: Device, arguments: tuple[str, ...], extra: str) -> None:
     for path in arguments[1:2]:

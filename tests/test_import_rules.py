@@ -43,7 +43,7 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "targets", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "probe")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "probe", "diff")
 
 
 def modules(package: str) -> list[str]:
@@ -164,6 +164,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("artifact")
     (folder / "red.png").write_bytes(encode(solid("red")))
+    (folder / "photos" / "red").mkdir(parents=True)
+    (folder / "photos" / "red" / "0.png").write_bytes(encode(solid("red")))
+    color_artifact(folder / "other.edgecnn", batch="batch")
     return color_artifact(folder / "colors.edgecnn")
 
 
@@ -178,6 +181,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("card", "colors.edgecnn"),
         ("report", "colors.edgecnn", "--format", "md"),
         ("report", "colors.edgecnn", "--format", "json"),
+        ("diff", "colors.edgecnn", "colors.edgecnn", "--exit-code"),
+        ("diff", "colors.edgecnn", "other.edgecnn", "--data", "photos", "--json"),
         ("bench", "colors.edgecnn", "--min-seconds", "0.1", "--min-runs", "100"),
         ("probe", "--json"),
     ],

@@ -34,6 +34,8 @@ class Embedder:
         self.makers = {name: node for node in network.nodes for name in node.outputs}
         self.there: dict[str, str] = {}
         """Tensors that the script can read, and what they are called there."""
+        self.heavy: set[str] = set()
+        """Those of them of which each number is a sum that the script has to compute."""
 
     def input(self, stage: Stage, pixels: NDArray[np.uint8] | None, pre: Preprocess) -> Json:
         """The graph's input: as pixels, uint8 (height, width, channels), where there are any, which the script normalizes; else as it is."""
@@ -61,15 +63,10 @@ class Embedder:
         name = self._name(stage.shown)
         found: Json = {"kind": stage.role, "shape": list(y.shape), "y": name, **self._facts(stage)}
         parts = self._parts(stage)
-        if parts is not None:
-            derived = self._derived(stage)
-            own = [] if derived else [(name, self._activation(stage.shown))]
-            if self.numbers.fits(*own, *parts.values()):
-                if derived:
-                    self.numbers.tensors[name] = {"shape": list(y.shape), "stage": index}
-                self.there[stage.shown] = name
-                named = {part: tensor for part, (tensor, _) in parts.items()}
-                return {**found, **named, "x": [self.there.get(source) or named[source] for source in stage.sources]}
+        if parts is not None and self._fits(index, stage, name, list(parts.values())):
+            self.there[stage.shown] = name
+            named = {part: tensor for part, (tensor, _) in parts.items()}
+            return {**found, **named, "x": [self.there.get(source) or named[source] for source in stage.sources]}
         points = self._points(stage, channels)
         if points:
             return {**found, "points": points}
@@ -77,6 +74,20 @@ class Embedder:
             self.there[stage.shown] = name
             return {**found, "kind": "value"}
         return {**found, "kind": "none"}
+
+    def _fits(self, index: int, stage: Stage, name: str, parts: list[Named]) -> bool:
+        """Embed what the stage needs and, unless the script gets them itself, its numbers."""
+        derived, heavy = self._derived(stage), bool(self.heavy.intersection(stage.sources))
+        own = (name, self._activation(stage.shown))
+        if (not derived or heavy) and self.numbers.fits(own, *parts):
+            return True
+        # sums of products whose result has no room can be computed, one by one, from the numbers before them
+        if not (derived or (stage.role == "conv" and stage.rounding is None and not heavy)) or not self.numbers.fits(*parts):
+            return False
+        self.numbers.tensors[name] = {"shape": own[1]["shape"], "stage": index}
+        if heavy or not derived:
+            self.heavy.add(stage.shown)
+        return True
 
     def _name(self, tensor: str) -> str:
         return f"{self.image}/{tensor}"
@@ -137,6 +148,8 @@ class Embedder:
             return None
         parts: dict[str, Named] = {}
         rank = self.values[stage.raw].ndim
+        if stage.role in ("conv", "linear", "gap") and self.heavy.intersection(stage.sources):
+            return None
         for source in stage.sources:
             if source in self.there:
                 continue

@@ -108,7 +108,8 @@
       const pixel = tensor.pixel;
       if (!pixel) return null;
       const raw = values(tensor)[flat(tensor.shape, c, y, x)];
-      return sentence(`(${raw} · ${say(pixel.factor)} ${plus(-pixel.mean[c])}) / ${say(pixel.std[c])} = `, real(tensor, flat(tensor.shape, c, y, x)));
+      const scaled = pixel.factor === 1 ? raw : Number.isInteger(1 / pixel.factor) ? `${raw} / ${1 / pixel.factor}` : `${raw} · ${say(pixel.factor)}`;
+      return sentence(`(${scaled} ${plus(-pixel.mean[c])}) / ${say(pixel.std[c])} = `, real(tensor, flat(tensor.shape, c, y, x)));
     },
     relu(run, stage, c, y, x) {
       const v = at(stage.x[0], run, c, y, x);
@@ -161,11 +162,11 @@
     const shift = Math.max(...all) > 80 ? Math.max(...all) : 0;
     const grown = all.map((v) => Math.exp(v - shift));
     const sum = grown.reduce((a, b) => a + b, 0);
-    const order = all.map((_, k) => k).sort((a, b) => all[b] - all[a]).slice(0, 6);
+    const order = all.map((_, k) => k).sort((a, b) => all[b] - all[a]).filter((k, place) => place < 6 || k === c);
     const less = shift ? ` ${plus(-shift)}` : "";
     return h("div", { class: "terms" },
       h("table", {}, h("tbody", {}, ...order.map((k) => h("tr", {}, h("td", {}, name(k)), h("td", { class: "num" }, `e^(${say(all[k])}${less})`), h("td", { class: "num" }, `= ${say(grown[k])}`))))),
-      count > order.length ? h("p", { class: "note" }, `and ${count - order.length} smaller ones`) : null,
+      count > order.length ? h("p", { class: "note" }, `and ${count - order.length} more`) : null,
       sentence(`${say(grown[c])} / ${say(sum)}, the sum of all ${count}, = `, grown[c] / sum));
   }
 
@@ -200,7 +201,7 @@
     const shown = stage.points ? known.y : stage.kind === "scores" ? Number(told.querySelector("[data-sum]").dataset.sum) : at(stage.y, run, c, y, x);
     panel.append(h("p", { class: "value", "data-value": shown }, say(shown)));
     panel.append(moves(vector, stage) || "");
-    if (!vector && !stage.points) panel.append(overview(run, stage, c, y, x, told));
+    if (!vector && !stage.points) panel.append(overview(run, key, stage, c, y, x));
     if (told) panel.append(told);
     panel.append(beside(stage, shown, c, y, x) || "");
     frame(key, c, y, x, stage);
@@ -221,29 +222,23 @@
     return h("div", { class: "tools" }, go("←", "left", 0, 0, -1), go("→", "right", 0, 0, 1), ...(vector ? [] : [go("↑", "up", 0, -1, 0), go("↓", "down", 0, 1, 0), go("map −", "previous map", -1, 0, 0), go("map +", "next map", 1, 0, 0)]));
   }
 
-  // the map with the pixel, and what it was made from with the window
-  function overview(run, stage, c, y, x, told) {
+  // the map with the pixel, and one that it was made from with the window: of several the one that counts most
+  function overview(run, key, stage, c, y, x) {
     const box = h("div", { class: "two" });
-    const source = stage.x && stage.x[0];
-    if (source && data.tensors[source].shape[1] * data.tensors[source].shape[2] > 1) {
-      let from = c;
-      if (stage.kind === "conv") {
-        const parts = weighed(run, stage, c, y, x).groups;
-        from = parts.reduce((best, one) => (Math.abs(one.sum) > Math.abs(best.sum) ? one : best)).c;
-      }
-      const channels = data.tensors[source].shape[0];
-      const caption = channels > 1 ? `input, map ${Math.min(from, channels - 1)}` : "input";
-      box.append(large(run, source, Math.min(from, channels - 1), mostOf(run, source), caption, { reach: reachOf(stage, y, x) }));
-    }
-    box.append(large(run, stage.y, c, stage.most, stage.x ? `result, map ${c}` : `map ${c}`, { cursor: [y, x], onpick: (row, column) => { held = true; show(current.key, c, row, column); } }));
+    const source = stage.x && indexOf(run, stage.x[0]);
+    const counts = stage.kind === "conv" ? weighed(run, stage, c, y, x).groups.sort((a, b) => Math.abs(b.sum) - Math.abs(a.sum)).map((group) => group.c) : [c, 0];
+    const from = source >= 0 && data.tensors[stage.x[0]].shape[2] > 1 && counts.map((k) => mapOf(`${run}:${source}`, k)).find((found) => found);
+    if (from) box.append(large(from, `input, map ${from.dataset.channel}`, { reach: reachOf(stage, y, x) }));
+    const onpick = (row, column) => { held = true; show(key, c, row, column); };
+    box.append(large(mapOf(key, c), stage.x ? `result, map ${c}` : `map ${c}`, { cursor: [y, x], onpick }));
     return box;
   }
+  function mapOf(key, c) { return document.querySelector(`.maps[data-stage="${key}"]:not([data-count]) .map[data-channel="${c}"]`); }
   function reachOf(stage, y, x) {
     if (!stage.kernel) return [y, x, 1, 1];
     return [0, 1].map((axis) => [y, x][axis] * stage.strides[axis] - stage.heads[axis]).concat([0, 1].map((axis) => stage.dilations[axis] * (stage.kernel[axis] - 1) + 1));
   }
   function indexOf(run, id) { return data.stages[run].findIndex((stage) => stage.y === id); }
-  function mostOf(run, id) { return (data.stages[run][indexOf(run, id)] || { most: 1 }).most; }
 
   // marks on the page's own maps
   function frame(key, c, y, x, stage) {

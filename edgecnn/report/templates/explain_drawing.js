@@ -1,8 +1,6 @@
 "use strict";
 // Numbers as text, as coloured cells and as pictures.
 const drawing = (() => {
-  const { data, at } = numbers;
-
   const STOPS = { up: [[20, 21, 26], [206, 84, 28], [255, 226, 156]], down: [[20, 21, 26], [42, 104, 206], [178, 228, 255]] };
   function color(value, most) {
     const share = Math.min(1, Math.abs(value) / (most || 1));
@@ -24,10 +22,13 @@ const drawing = (() => {
     return node;
   }
   function minus(text) { return text.replace("-", "−"); }
+  // 0.0938, 466,052.00, 9.38 · 10⁻⁵
   function say(v) {
     const size = Math.abs(v);
     if (!Number.isFinite(v)) return String(v);
-    return minus(v === 0 ? "0" : size >= 1e6 ? v.toExponential(3) : size >= 100 ? v.toFixed(2) : size >= 0.001 ? v.toFixed(4) : v.toExponential(2));
+    if (v === 0 || (size >= 0.001 && size < 1e9)) return minus(v === 0 ? "0" : v.toLocaleString("en", { minimumFractionDigits: size < 100 ? 4 : 2, maximumFractionDigits: size < 100 ? 4 : 2 }));
+    const [digits, power] = v.toExponential(2).split("e");
+    return `${minus(digits)} · 10${[...String(Number(power))].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("")}`;
   }
   function whole(v) { return minus(String(Math.round(v))); }
   function short(v) {
@@ -47,25 +48,15 @@ const drawing = (() => {
     return box;
   }
 
-  // a map, large enough to hit a pixel of it; cursor: [row, column]; reach: [row, column, rows, columns]
-  const drawn = new Map();
-  function large(run, id, c, most, caption, { cursor, reach, onpick } = {}) {
-    const [, height, width] = data.tensors[id].shape;
-    const name = `${run} ${id} ${c}`;
-    if (!drawn.has(name)) {
-      const picture = new ImageData(width, height);
-      for (let y = 0; y < height; y++)
-        for (let x = 0; x < width; x++) picture.data.set([...color(at(id, run, c, y, x), most), 255], (y * width + x) * 4);
-      if (drawn.size > 60) drawn.clear();
-      drawn.set(name, picture);
-    }
-    const canvas = h("canvas", { width, height });
-    canvas.getContext("2d").putImageData(drawn.get(name), 0, 0);
-    const box = h("div", { class: "big" }, canvas);
+  // a map of the page, large enough to hit a pixel of it; cursor: [row, column]; reach: [row, column, rows, columns]
+  function large(map, caption, { cursor, reach, onpick } = {}) {
+    const image = map.querySelector(".cells img").cloneNode();
+    const [height, width] = [image, image].map((one, axis) => Number(one.getAttribute(axis ? "width" : "height")));
+    const box = h("div", { class: "big" }, image);
     if (cursor) box.append(mark("here", cursor[0], cursor[1], 1, 1, height, width));
     if (reach) box.append(mark("reach", ...reach, height, width));
     if (onpick) box.addEventListener("click", (event) => {
-      const area = canvas.getBoundingClientRect();
+      const area = box.getBoundingClientRect();
       onpick(Math.floor(((event.clientY - area.top) / area.height) * height), Math.floor(((event.clientX - area.left) / area.width) * width));
     });
     return h("figure", {}, h("figcaption", {}, caption), box);

@@ -420,6 +420,21 @@ def test_what_does_not_fit_is_there_for_some_pixels(
         assert "too many for a page" in page.locator("#panel").inner_text()
 
 
+def test_a_result_without_room_is_computed_from_what_came_before(
+    artifacts: Artifacts, opened: Open, tmp_path: Path, chromium: Chromium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "BUDGET", 6_000)  # the image and the first kernels, not their result of 65,536 bytes
+    subject = opened(artifacts("resnet8-cifar10", "float32"))
+    picture = picture_of(subject, sample("resnet8-cifar10"))
+    values = trace(subject, picture)
+    page = chromium.open(written(tmp_path / "page.html", subject, picture))
+    for index in (place_of(subject, "conv"), place_of(subject, "relu")):
+        page.mouse.click(*point(page, f"1a:{index}", 5, 20, 21))
+        assert shown(page) == pytest.approx(float(values[subject.stages[index].shown][0, 5, 20, 21]), abs=1e-5)
+    assert page.locator(f'.maps[data-stage="1a:{place_of(subject, "conv", 1)}"] .ring').count() >= 1
+    assert sum(len(tensor.get("data", "")) for tensor in page.evaluate("Object.values(numbers.data.tensors)")) < 10_000
+
+
 # Two models, several images, several labels
 
 
