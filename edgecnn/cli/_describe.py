@@ -143,18 +143,6 @@ class GraphView:
         return None
 
 
-def read_onnx(path: Path) -> bytes:
-    """The content of an .onnx file, unread. Raises InputMissing or GraphRejected."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise GraphRejected(f"{path} is no regular file, an .onnx file was wanted.")
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise InputMissing(f"{path} doesn't exist; an artifact or an .onnx file was wanted.") from None
-    except OSError as error:
-        raise GraphRejected(f"{path} can't be read ({error.strerror}).") from None
-
-
 def _totals(table: Sequence[Layer]) -> dict[str, int]:
     """macs_unknown: layers whose MACs can't be told, which the sum lacks."""
     return {

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from edgecnn.artifact.files import write_atomic
-from edgecnn.cli._describe import read_onnx
+from edgecnn.artifact.graph import read_onnx
 from edgecnn.cli._model import located
 from edgecnn.cli._options import columns, note, put, require_extra, shown
 from edgecnn.cli._progress import progress_line
