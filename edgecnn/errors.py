@@ -17,13 +17,16 @@
     │   ├── KeyRejected               not a key that can sign, or verify, here
     │   ├── ImageRejected             not a picture that can be read
     │   ├── DataRejected              a collection of images that can't be used
+    │   ├── RecordRejected            measurements that can't be read, or are another model's
     │   ├── CheckpointRejected        weights that don't belong, aren't finite, or aren't safetensors
     │   ├── SourceRejected            a network that can't be exported
+    │   ├── TargetRejected            no profile or probe of a device
     │   └── StoreError                what a store was asked for isn't there, or it doesn't do that
     │       └── DowngradeRefused          a version whose sequence is lower than the active one's
     ├── MissingHere               4   this machine lacks something
     │   ├── ExtraMissing              an optional dependency; the message holds the pip line
     │   ├── ProviderMissing           an execution provider or engine
+    │   ├── CpuUnfit                  a CPU whose int8 arithmetic changes a model's answers
     │   ├── DownloadFailed            no network, or other bytes than promised
     │   ├── StoreBusy                 another process is changing the store
     │   └── OutputNotWritable         no permission or no space; what stood there still stands
@@ -105,11 +108,19 @@ class DataRejected(InputRefused):
     pass
 
 
+class RecordRejected(InputRefused):
+    pass
+
+
 class CheckpointRejected(InputRefused):
     pass
 
 
 class SourceRejected(InputRefused):
+    pass
+
+
+class TargetRejected(InputRefused):
     pass
 
 
@@ -133,6 +144,10 @@ class ExtraMissing(MissingHere):
 
 
 class ProviderMissing(MissingHere):
+    pass
+
+
+class CpuUnfit(MissingHere):
     pass
 
 

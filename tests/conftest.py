@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.training"]
+pytest_plugins = ["tests.fixtures.chromium", "tests.fixtures.training"]
 
 # the machine may be busy, and a property that fails must fail again tomorrow
 settings.register_profile("edgecnn", deadline=None, derandomize=True, max_examples=50)

@@ -12,15 +12,18 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+import edgecnn
+from edgecnn import targets
 from tests.fixtures.artifacts import color_artifact, encode, solid
 from tests.fixtures.interpreters import find_interpreters
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch", "cryptography")
+EXTRAS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "rich", "lightning_fabric", "pooch", "cryptography", "jinja2", "markdown_it")
 SHIPPED = sorted((ROOT / "models").glob("*/*.edgecnn"))
 
 
@@ -112,16 +115,35 @@ def check_commands(device: Device) -> None:
     assert "FAIL" not in device.edgecnn("validate", "colors.edgecnn")
     assert json.loads(device.edgecnn("inspect", "colors.edgecnn", "--json"))
     assert device.edgecnn("card", "colors.edgecnn").startswith("# colors ")
+    check_probe(device)
+    assert device.edgecnn("report", "colors.edgecnn", "--format", "md").startswith("# colors ")
+    assert json.loads(device.edgecnn("report", "colors.edgecnn", "--format", "json"))["memory"]["peak_bytes"] > 0
+    assert device.edgecnn("diff", "colors.edgecnn", "colors.edgecnn").endswith("byte for byte.\n")
     done = device.call("-m", "edgecnn", "bench", "colors.edgecnn", "--min-seconds", "0.1", "--json")
     assert done.returncode in (0, 1), done.stderr  # 1: a busy machine's figures are invalid
     assert len(json.loads(done.stdout)["samples_ns"]) >= 100
+
+
+def check_probe(device: Device) -> None:
+    """onnxruntime is found out about, and reads what the profiles of edgecnn.targets say of it."""
+    found = json.loads(device.edgecnn("probe", "--json"))
+    runtime = found["onnxruntime"]
+    assert found["packages"]["onnxruntime"] == runtime["version"]
+    for name in targets.names():
+        target = targets.find(name)
+        assert target.fault is not None or (runtime["opset"] >= target.opset and runtime["ir_version"] >= target.ir_version)
+    assert {"name": "CPUExecutionProvider", "loads": True} in runtime["providers"]
+    assert runtime["products"]["precise"] == runtime["products"]["wanted"]
 
 
 def test_every_module_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.startswith("edgecnn/")}
         assert any(name.endswith("/LICENSE") for name in archive.namelist())
-    assert packed == {str(path.relative_to(ROOT)) for path in (ROOT / "edgecnn").rglob("*") if path.suffix in (".py", ".typed", ".toml")}
+    templates = set((ROOT / "edgecnn" / "report" / "templates").iterdir())
+    assert len(templates) > 1
+    wanted = templates.union(path for path in (ROOT / "edgecnn").rglob("*") if path.suffix in (".py", ".typed", ".toml"))
+    assert packed == {str(path.relative_to(ROOT)) for path in wanted}
 
 
 def test_the_base_install_is_small(wheel: Path) -> None:
@@ -139,7 +161,7 @@ def test_every_module_for_devices_imports_there(device: Device) -> None:
     script = """
 import importlib, pathlib, pkgutil, re, sys
 import edgecnn
-for package in ("artifact", "data", "device", "report", "cli"):
+for package in ("artifact", "targets", "data", "device", "report", "cli"):
     home = importlib.import_module(f"edgecnn.{package}")
     for found in pkgutil.walk_packages(home.__path__, home.__name__ + "."):
         file = pathlib.Path(found.module_finder.path, found.name.rpartition(".")[2]).with_suffix(".py")
@@ -173,10 +195,15 @@ def test_the_console_script_lists_the_commands(device: Device) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "extra"),
-    [(("export", "net.safetensors", "-o", "net.edgecnn"), "export"), (("train", "recipe.toml"), "train")],
-    ids=["export", "train"],
+    [
+        (("export", "net.safetensors", "-o", "net.edgecnn"), "export"),
+        (("train", "recipe.toml"), "train"),
+        (("report", "colors.edgecnn", "-o", "net.edgecnn"), "report"),
+        (("diff", "colors.edgecnn", "colors.edgecnn", "--format", "html", "-o", "net.edgecnn"), "report"),
+    ],
+    ids=["export", "train", "report", "diff"],
 )
-def test_a_command_for_hosts_says_the_pip_line(device: Device, arguments: tuple[str, ...], extra: str) -> None:
+def test_a_command_that_needs_an_extra_says_the_pip_line(device: Device, arguments: tuple[str, ...], extra: str) -> None:
     for path in arguments[1:2]:
         (device.folder / path).touch()
     said = device.edgecnn(*arguments, code=4)
@@ -185,16 +212,72 @@ def test_a_command_for_hosts_says_the_pip_line(device: Device, arguments: tuple[
     assert not (device.folder / "net.edgecnn").exists()
 
 
+@cache
+def decided_here(artifact: Path) -> tuple[str, ...]:
+    """What this environment sees in each sample of a shipped model."""
+    model = edgecnn.load(artifact)
+    return tuple(prediction.label for prediction in model.predict_batch(samples(artifact)))
+
+
+def samples(artifact: Path) -> list[Path]:
+    return sorted(path for path in (artifact.parent / "samples").glob("*/*") if path.is_file())
+
+
 def check_shipped(device: Device) -> None:
-    """What models/ has gives its golden answers, and says something of each sample."""
+    """What models/ has is whole there, gives its golden answers, and decides each sample as it does here."""
     assert SHIPPED
     for artifact in SHIPPED:
+        assert "gives its golden answers" in device.edgecnn("verify", artifact, "--deep")
         assert "FAIL" not in device.edgecnn("validate", artifact)
-        assert device.edgecnn("run", artifact, artifact.parent / "samples").count(str(artifact.parent)) >= 2
+        lines = device.edgecnn("run", artifact, *samples(artifact), "--json").splitlines()
+        found = tuple(json.loads(line)["label"] for line in lines)
+        assert len(found) >= 2
+        assert found == decided_here(artifact)
 
 
 def test_the_shipped_artifacts_work_there(device: Device) -> None:
     check_shipped(device)
+
+
+def chosen(pythons: tuple[str, ...]) -> str | None:
+    """An interpreter of the first of these versions that is here."""
+    return next((path for version in pythons if (path := find_interpreters().get(version))), None)
+
+
+# onnxruntime -> the Pythons that it has wheels for, the first that is here is taken; and what pip must be told besides
+RUNTIMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "1.17": (("3.12", "3.11", "3.10"), ("numpy<2",)),
+    "1.18": (("3.11", "3.10", "3.12"), ("numpy<2",)),
+    "1.20": (("3.13", "3.12", "3.11", "3.10"), ()),
+    "1.22": (("3.10", "3.11", "3.12", "3.13"), ()),
+    "1.24": (("3.13", "3.11", "3.12"), ()),
+    "1.27": (("3.12", "3.13", "3.11"), ()),
+    "1.31": (("3.11", "3.12", "3.13"), ()),
+}
+QUICK = ("1.17",)
+"""Beside the newest, which every Python gets above."""
+
+
+@pytest.fixture(
+    params=[pytest.param(version, marks=() if version in QUICK else pytest.mark.full) for version in RUNTIMES if chosen(RUNTIMES[version][0])]
+)
+def older(request: pytest.FixtureRequest, wheel: Path, tmp_path: Path) -> Iterator[Device]:
+    """A device with another onnxruntime than the newest, and the numpy that goes with it."""
+    pythons, besides = RUNTIMES[request.param]
+    interpreter = chosen(pythons)
+    assert interpreter is not None
+    others = [line for line in base_requirements(wheel) if not line.startswith("onnxruntime")]
+    yield _furnish(make_device(interpreter, wheel, [*others, f"onnxruntime=={request.param}.*", *besides], tmp_path))
+    shutil.rmtree(tmp_path / "venv")
+
+
+def test_enough_versions_of_onnxruntime_are_tried() -> None:
+    assert len([version for version, (pythons, _) in RUNTIMES.items() if chosen(pythons)]) >= 4
+
+
+def test_each_onnxruntime_from_1_17_on_runs_what_ships(older: Device) -> None:
+    check_commands(older)
+    check_shipped(older)
 
 
 @pytest.mark.full

@@ -14,22 +14,36 @@ import pytest
 import edgecnn
 
 HOME = Path(edgecnn.__file__).parent
-HEAVY = {"torch", "onnx", "onnxscript", "onnxsim", "rich", "lightning", "lightning_fabric", "pooch", "safetensors", "cryptography"}
+HEAVY = {
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxsim",
+    "rich",
+    "lightning",
+    "lightning_fabric",
+    "pooch",
+    "safetensors",
+    "cryptography",
+    "jinja2",
+    "markdown_it",
+}
 THIRD_PARTY = {"numpy", "onnxruntime", "PIL", "click", *HEAVY}
 
 # package -> the packages of ours, and the libraries, that it may load
 MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "artifact": ({"errors"}, set()),
+    "targets": ({"errors", "artifact"}, set()),
     "data": ({"errors", "artifact"}, {"numpy", "PIL"}),
     "sign": ({"errors", "artifact"}, {"cryptography"}),
     "device": ({"errors", "artifact", "data", "sign"}, {"numpy", "PIL", "onnxruntime"}),
     "store": ({"errors", "artifact", "data", "sign", "device"}, {"numpy", "PIL", "onnxruntime"}),
-    "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime"}),
+    "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime", "jinja2", "markdown_it", "onnx"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
-    "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
+    "build": ({"errors", "artifact", "targets", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "store", "sign")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "probe", "diff")
 
 
 def modules(package: str) -> list[str]:
@@ -39,7 +53,7 @@ def modules(package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-LIGHT = [name for package in ("errors", "artifact", "data", "sign", "device", "store", "report") for name in modules(package)]
+LIGHT = [name for package in ("errors", "artifact", "targets", "data", "sign", "device", "store", "report") for name in modules(package)]
 HOST = [name for package in ("train", "build") for name in modules(package)]
 ALL = frozenset(LIGHT + HOST)
 
@@ -87,6 +101,13 @@ def test_nothing_loads_cryptography_before_a_key_is_used() -> None:
     found = loaded_by(tuple(LIGHT))
     assert "edgecnn.sign.keys" in found
     assert [name for name, loaded in found.items() if "cryptography" in loaded] == []
+
+
+def test_no_page_is_made_by_importing_its_module() -> None:
+    """`edgecnn card` is of the package whose pages need the extra `report`, and works without it."""
+    found = loaded_by(tuple(LIGHT))
+    assert "edgecnn.report.page" in found
+    assert [name for name, loaded in found.items() if {"jinja2", "markupsafe", "markdown_it", "onnx"} & set(loaded)] == []
 
 
 def test_the_walk_found_every_layer() -> None:
@@ -143,6 +164,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("artifact")
     (folder / "red.png").write_bytes(encode(solid("red")))
+    (folder / "photos" / "red").mkdir(parents=True)
+    (folder / "photos" / "red" / "0.png").write_bytes(encode(solid("red")))
+    color_artifact(folder / "other.edgecnn", batch="batch")
     return color_artifact(folder / "colors.edgecnn")
 
 
@@ -155,7 +179,12 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("validate", "colors.edgecnn"),
         ("verify", "colors.edgecnn", "--deep"),
         ("card", "colors.edgecnn"),
+        ("report", "colors.edgecnn", "--format", "md"),
+        ("report", "colors.edgecnn", "--format", "json"),
+        ("diff", "colors.edgecnn", "colors.edgecnn", "--exit-code"),
+        ("diff", "colors.edgecnn", "other.edgecnn", "--data", "photos", "--json"),
         ("bench", "colors.edgecnn", "--min-seconds", "0.1", "--min-runs", "100"),
+        ("probe", "--json"),
     ],
 )
 def test_a_device_command_works_where_torch_and_onnx_are_not_installed(arguments: tuple[str, ...], artifact: Path) -> None:
@@ -164,3 +193,12 @@ def test_a_device_command_works_where_torch_and_onnx_are_not_installed(arguments
     assert done.stdout.endswith("LOADED\n"), done.stderr
     # a benchmark on a busy machine may be invalid, which is 1
     assert done.returncode in ((0, 1) if arguments[0] == "bench" else (0,)), done.stderr
+
+
+def test_a_page_needs_its_own_libraries_alone(artifact: Path) -> None:
+    script = f"HEAVY = {HEAVY - {'jinja2', 'markdown_it'}!r}\n{WITHOUT}"
+    command = [sys.executable, "-c", script, "report", "colors.edgecnn", "-o", "report.html"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=artifact.parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("LOADED\n")
+    assert (artifact.parent / "report.html").read_text().startswith("<!DOCTYPE html>")

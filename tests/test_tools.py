@@ -147,6 +147,68 @@ def test_a_python_without_venv_is_one_sentence(checkout: Checkout) -> None:
     assert not (checkout.folder / ".venv").exists()
 
 
+# the Chromium that CI brings
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A checkout on a machine with apt and without a browser, where tools/check does nothing."""
+
+    folder: Path
+    path: Path
+
+    def program(self, name: str, body: str) -> None:
+        (self.path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (self.path / name).chmod(0o755)
+
+    def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", self.folder / ".ci" / "run", "-k", "page"]
+        return subprocess.run(command, capture_output=True, text=True, env={"PATH": str(self.path), **environment}, cwd="/", check=False)
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Clean:
+    made = Clean(tmp_path / "a clone", tmp_path / "bin")
+    made.path.mkdir()
+    for name in ("bash", "dirname"):
+        (made.path / name).symlink_to(str(shutil.which(name)))
+    for folder in (".ci", "tools"):
+        (made.folder / folder).mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", made.folder / ".ci" / "run")
+    (made.folder / "tools" / "check").write_text('#!/bin/bash\necho "checked $*"\n')
+    (made.folder / "tools" / "check").chmod(0o755)
+    made.program("id", "echo 0")
+    made.program("apt-get", 'echo "apt says $*"; echo "$*" >>"${0%/*}/../apt"')
+    return made
+
+
+def test_ci_installs_chromium_where_it_is_missing(clean: Clean) -> None:
+    done = clean.run()
+    assert (clean.folder.parent / "apt").read_text() == "update\ninstall -y --no-install-recommends chromium\n"
+    assert done.stdout.splitlines()[1:] == ["checked -k page"]
+    assert "apt says" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("reason", ["chromium", "chromium-browser", "google-chrome", "EDGECNN_CHROMIUM", "EDGECNN_NO_CHROMIUM", "no root"])
+def test_ci_installs_nothing_where_it_need_not_or_may_not(clean: Clean, reason: str) -> None:
+    environment = {}
+    if reason.isupper():
+        environment = {reason: "1"}
+    else:
+        clean.program(*("id", "echo 1000") if reason == "no root" else (reason, "true"))
+    done = clean.run(**environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "checked -k page\n", "")
+    assert not (clean.folder.parent / "apt").exists()
+
+
+def test_ci_tells_why_chromium_can_not_be_installed_and_checks_the_rest(clean: Clean) -> None:
+    clean.program("apt-get", '[ "$1" = update ] || { echo "E: no space" && exit 100; }')
+    done = clean.run()
+    assert done.stderr == "E: no space\n"
+    assert done.stdout.splitlines()[1:] == ["==> that failed; the tests of pages will say what they want", "checked -k page"]
+    assert done.returncode == 0
+
+
 def pins() -> dict[str, str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return dict(line.split("==") for line in lines if not line.startswith("#"))

@@ -63,11 +63,11 @@ def canonical_json(value: Any) -> bytes:
     return text.encode() + b"\n"
 
 
-def strict_json(data: bytes) -> Any:
+def strict_json(data: bytes, *, max_values: int = MAX_VALUES) -> Any:
     """JSON without duplicate keys, NaN, absurd nesting, or so many values that they would take tens of times its size. Raises CodecError."""
     # counted before anything is made of them; those inside of texts count, too, which does no harm
-    if data.count(b",") > MAX_VALUES or data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
-        raise CodecError("document", f"it holds more than {MAX_VALUES} values or {MAX_CONTAINERS} lists and objects, or is nested too deeply")
+    if data.count(b",") > max_values or data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
+        raise CodecError("document", f"it holds more than {max_values} values or {MAX_CONTAINERS} lists and objects, or is nested too deeply")
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except RecursionError:
@@ -89,6 +89,20 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise CodecError("document", f"it holds {name}, which is no JSON number")
+
+
+def check_texts(value: Any) -> None:
+    """Raises CodecError for control characters in a text, anywhere in a document: they could forge what a terminal shows. Lines may end."""
+    if isinstance(value, str):
+        if not all(line.isprintable() for line in value.split("\n")):
+            raise CodecError("document", f"the text {value[:40]!r} holds characters that can't be printed")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_texts(key)
+            check_texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_texts(item)
 
 
 def decode(kind: type[T], value: Any, *, where: str = "", unknown: Literal["ignore", "refuse"] = "ignore") -> T:

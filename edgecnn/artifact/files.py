@@ -91,6 +91,12 @@ def read_whole(path: Path, limit: int) -> bytes:
     return data
 
 
+def cache_folder() -> Path:
+    """$EDGECNN_CACHE, or edgecnn in the user's cache folder, there or not. Raises RuntimeError where the user has no home."""
+    given = os.environ.get("EDGECNN_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecnn"
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to disk: what was made, renamed or deleted there stays so after a power loss. Raises OSError.
 

@@ -164,8 +164,13 @@ class _Table:
 
 
 def _learnt_inputs(node: Node) -> tuple[str, ...]:
-    at = _LEARNT.get(node.operator)
-    return node.inputs if at is None else tuple(node.inputs[i] for i in at if i < len(node.inputs))
+    return tuple(name for at, name in enumerate(node.inputs) if may_be_learnt(node.operator, at))
+
+
+def may_be_learnt(operator: str, at: int) -> bool:
+    """Whether input `at` of an operator holds what was learnt, where it is a constant: other constants say how to compute, or are scales."""
+    places = _LEARNT.get(operator)
+    return places is None or at in places
 
 
 def _may_be_learnt(tensor: Initializer) -> bool:

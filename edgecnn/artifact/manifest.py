@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import edgecnn
-from edgecnn.artifact.codec import CodecError, brief, canonical_json, decode, strict_json
+from edgecnn.artifact.codec import CodecError, brief, canonical_json, check_texts, decode, strict_json
 from edgecnn.artifact.licenses import license_fault
 from edgecnn.artifact.records import Layer, ParityLimits, ParityReport, Stage
 from edgecnn.artifact.spec import ModelSpec
@@ -138,6 +138,11 @@ class Report:
     layers: tuple[Layer, ...]
     golden: tuple[str, ...] = ()
 
+    @property
+    def target(self) -> str | None:
+        """The device that it was exported for, where one was named."""
+        return next((str(name) for stage in self.stages if (name := stage.configuration.get("target"))), None)
+
     def to_json(self) -> bytes:
         return canonical_json(self)
 
@@ -159,7 +164,7 @@ def _read(kind: type[T], data: bytes, name: str, limit: int) -> T:
         document = strict_json(data)
         _check_versions(document)
         found = decode(kind, document, where=name.partition(".")[0])
-        _check_texts(document)
+        check_texts(document)
         canonical = _is_canonical(document, data)
     except CodecError as error:
         raise ManifestRejected(f"{name} breaks the rules: {brief(str(error))}.") from None
@@ -187,20 +192,6 @@ def _release(version: str) -> tuple[int, ...]:
     found = _RELEASE.match(version)
     numbers = [int(part) for part in found.group().split(".")] if found else []
     return tuple(numbers + [0] * (4 - len(numbers)))
-
-
-def _check_texts(value: Any) -> None:
-    """No control characters: they could forge what a terminal shows. A text may have several lines."""
-    if isinstance(value, str):
-        if not all(line.isprintable() for line in value.split("\n")):
-            raise CodecError("document", f"the text {value[:40]!r} holds characters that can't be printed")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_texts(key)
-            _check_texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            _check_texts(item)
 
 
 def _is_canonical(document: Any, data: bytes) -> bool:

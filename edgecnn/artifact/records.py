@@ -113,3 +113,15 @@ class Layer:
     parameters: int = 0
     macs: int | None = None
     bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EpochMetrics:
+    """One epoch's figures: mean loss; accuracies from 0 to 1 (of all labels at once for multi-label); learning rate at its end."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None

@@ -17,7 +17,7 @@ MAX_RANK = 32
 MAX_SIZE = (1 << 31) - 1
 MAX_NUMBERS = 64
 
-_TENSOR = {
+TENSOR = {
     **tags(BYTES, dims=1, segment=3, float_data=4, int32_data=5, string_data=6, int64_data=7, name=8, raw_data=9, double_data=10),
     **tags(BYTES, uint64_data=11, external_data=13),
     **tags(VARINT, one_dim=1, data_type=2, one_int32=5, one_int64=7, one_uint64=11, data_location=14),
@@ -63,6 +63,11 @@ _DATA_TYPES: dict[int, tuple[str, int, str]] = {
     28: ("float6_e3m2", 6, "int32"),
 }
 
+DTYPES = {number: name for number, (name, _, _) in _DATA_TYPES.items()}
+"""By the number that TensorProto has for them."""
+BITS = {name: bits for name, bits, _ in _DATA_TYPES.values()}
+"""Of one element, by dtype; 0 for texts, whose size isn't known beforehand."""
+
 # What shapes, axes, pads and scales come in
 _NUMBER_FORMATS = {"int64": "q", "int32": "i", "float32": "f", "bool": "?"}
 
@@ -74,7 +79,8 @@ class Initializer:
     """A constant tensor. nbytes: as raw little-endian data; external: its data lies (or claims to lie) in another file; sparse: only some of its
     elements are stored, nbytes is of those.
 
-    numbers: its elements in C order, where it has at most MAX_NUMBERS and is of a type that shapes and scales come in.
+    numbers: its elements in C order, where it has at most MAX_NUMBERS and is of a type that shapes and scales come in; span: where its message
+    lies in the file, for `tensor_data.element_bytes`.
     """
 
     name: str
@@ -84,6 +90,7 @@ class Initializer:
     external: bool = False
     sparse: bool = False
     numbers: tuple[int | float, ...] | None = record_field(default=None, compare=False, repr=False)
+    span: Span | None = record_field(default=None, compare=False, repr=False)
 
     @property
     def elements(self) -> int:
@@ -110,7 +117,7 @@ def read_tensor(wire: Wire, span: Span) -> Initializer:
     typed: dict[str, int] = {}
     parts: list[tuple[str, int, int]] = []
     text_bytes = 0
-    for field, first, end in wire.fields(span, _TENSOR):
+    for field, first, end in wire.fields(span, TENSOR):
         if field == "dims":
             dims.extend(wire.varints(first, end))
         elif field == "one_dim":
@@ -143,7 +150,7 @@ def read_tensor(wire: Wire, span: Span) -> Initializer:
         _check_data(name, data_type, shape, raw=None if raw is None else raw[1] - raw[0], typed=typed)
         if dtype in _NUMBER_FORMATS and math.prod(shape) <= MAX_NUMBERS:
             numbers = _raw_numbers(wire, raw, dtype) if raw is not None else _typed_numbers(wire, parts, dtype)
-    return Initializer(name=name, dtype=dtype, shape=shape, nbytes=nbytes, external=external, numbers=numbers)
+    return Initializer(name=name, dtype=dtype, shape=shape, nbytes=nbytes, external=external, numbers=numbers, span=span)
 
 
 def _raw_numbers(wire: Wire, span: Span, dtype: str) -> tuple[int | float, ...]:

@@ -53,7 +53,8 @@ class Wanted:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportRecipe:
     """quantize, config: the quantizer and its options; training: what it was fine-tuned on; opset, batch: of the graph (none: its own); note:
-    what was searched, for the stage's record; float32_sha256: of the graph that was quantized; tools: versions, and the CPU."""
+    what was searched, target: what it was for, both for the stages' records; float32_sha256: of the graph that was quantized; tools: versions,
+    and the CPU."""
 
     schema: Literal[1] = 1
     quantize: str
@@ -61,6 +62,7 @@ class ExportRecipe:
     opset: int | None = None
     batch: int | str | None = None
     note: str | None = None
+    target: str | None = None
     float32_sha256: str
     config: Mapping[str, Scalar | tuple[str, ...]] = field(default_factory=dict)
     limits: Limits

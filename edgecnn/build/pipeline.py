@@ -33,6 +33,7 @@ from edgecnn.build.search.progress import Status
 from edgecnn.build.search.records import Goal
 from edgecnn.build.simplify import simplify
 from edgecnn.build.source import Source, open_source
+from edgecnn.build.target import aim
 from edgecnn.data.collection import Subset
 from edgecnn.device.classify import decide
 from edgecnn.device.parity import compare
@@ -124,6 +125,7 @@ def export(
     max_drop: float | None = None,
     objective: str | None = None,
     threads: int | None = None,
+    target: Path | str | None = None,
     recipe: Path | str | None = None,
     calibration: Given | None = None,
     calibration_images: int = CALIBRATION_IMAGES,
@@ -150,6 +152,7 @@ def export(
     finds what is fastest here on `threads` threads, by default one (objective="bytes": smallest), of all that loses at most max_drop points of
     accuracy on the validation images, and writes the file `recipe`, where one is named; without "auto" that file is read, and what it says is
     made again. batch: a number (by default the spec's, or 1), or "dynamic" to leave it open.
+    target: the device that it is for, a profile of edgecnn.targets or the path of a probe: see build.target, which says what it decides.
     atol, rtol: what float32 answers may differ by on the golden candidates, all of which are to be decided alike; min_agreement: the least
     share of the validation images (for want of them the calibration images, else the candidates) that a quantized graph decides as the
     network does. licenses: SPDX expressions for "model" and "data". force: pack what falls short, marked so. on_stage: told of each stage.
@@ -157,6 +160,8 @@ def export(
     Raises ParityFailed where it falls short, AccuracyFailed where the images are too few to tell whether max_drop holds; UsageError, RecipeError;
     the errors of open_source; DataRejected, InputMissing and ImageRejected for images; OutputNotWritable. Nothing is written then.
     """
+    aimed = aim(target, quantize=quantize, config=config, opset=opset, threads=threads, replays=recipe is not None and quantize != auto.AUTO)
+    config, opset, threads = aimed.config, aimed.opset, aimed.threads
     asked = auto.resolve(
         auto.Asked(
             quantize=quantize,
@@ -179,6 +184,7 @@ def export(
         asked = replace(asked, config=configured(asked.quantize, asked.config, calibrates=calibration is not None, trains=qat is not None))
     options = _options(asked, force=force, tell=on_stage or (lambda _: None))
     check_outputs(Path(output), None if asked.goal is None else recipe, (source, *described.values(), asked.recipe and recipe))
+    aimed.check(quantize=asked.quantize, config=asked.config, opset=asked.opset)
     network = open_source(source, spec=spec, batch=asked.batch, **described)
     check_licenses({**network.licenses, **(licenses or {})})
     if options.quantize == "dynamic" and network.spec.batch != 1:
@@ -192,10 +198,10 @@ def export(
         evaluate(network, Subset(whole=images.validation, positions=frozenset({0})), network.spec)
     task = _Task(network=network, images=images, answers=_answers(network, images), options=options)
 
-    links = [_export(task)]
+    links = [_export(task, target=aimed.name or (asked.recipe.target if asked.recipe else None))]
     links.append(_simplify(task, links[-1]))
     check_device_graph(read_graph(links[-1].model))  # what no device takes is told before the work rather than after it
-    told = [*network.notes, *auto.differences(asked, links[-1].model, images)]
+    told = [*network.notes, *aimed.notes, *auto.differences(asked, links[-1].model, images)]
     found = None
     if asked.goal is not None:
         found = _search(task, links[-1], asked.goal)
@@ -206,7 +212,7 @@ def export(
     links[-1], accuracy, notes = _validate(task, links)
     result = _pack(task, links, Path(output), licenses or {}, accuracy=accuracy, notes=(*told, *notes))
     if found is not None and recipe is not None:
-        write_export_recipe(recipe, auto.recipe_of(found, asked, links[0].model, links[1].model, images))
+        write_export_recipe(recipe, replace(auto.recipe_of(found, asked, links[0].model, links[1].model, images), target=aimed.name))
     return replace(result, search=found)
 
 
@@ -238,13 +244,15 @@ def _answers(network: Source, images: Images) -> NDArray[np.float32]:
     return answers
 
 
-def _export(task: _Task) -> Link:
+def _export(task: _Task, *, target: str | None) -> Link:
     task.options.tell(Event(stage="export", kind="start"))
     network = task.network
     model = export_module(network, opset=task.options.opset)
     configuration: dict[str, Scalar] = {"batch": task.spec.input.shape[0], "source": network.kind}
     if network.recipe_sha256:
         configuration["recipe_sha256"] = network.recipe_sha256
+    if target is not None:
+        configuration["target"] = target
     libraries = ("onnx",) if network.kind == "onnx" else ("onnx", "onnxscript", "torch")
     return _link(task, Made(name="export", model=model, configuration=configuration, tools=_versions(libraries)), None)
 

@@ -68,6 +68,7 @@ class ArtifactView:
             ("input", _tensor(spec.input.name, spec.input.dtype, spec.input.shape)),
             ("output", _tensor(spec.output.name, spec.output.dtype, spec.output.shape)),
             *_preprocess(spec.preprocess),
+            *([("target", self.report.target)] if self.report.target else []),
             ("graph", f"quantization {manifest.quantization}, opset {manifest.opset}, IR {manifest.ir_version}"),
             ("parity", _parity(manifest)),
             ("licences", _pairs(manifest.licenses) or "none stated"),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecnn.device.stream import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES
 from edgecnn.errors import EdgecnnError, ImageRejected, InputMissing
 
 

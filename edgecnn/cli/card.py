@@ -41,7 +41,8 @@ def command(
     from edgecnn.cli._options import put
     from edgecnn.errors import InputMissing, UsageError
     from edgecnn.report.about import read_about
-    from edgecnn.report.card import card, check_twins, measure, read_artifact
+    from edgecnn.report.card import card
+    from edgecnn.report.subject import check_twins, measure, read_artifact
 
     if data_name is not None and data is None:
         raise UsageError("--data-name names the images of --data; give both or none.")

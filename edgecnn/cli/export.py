@@ -33,6 +33,11 @@ class _Export(click.Command):
             formatter.write_dl(rows)
 
 
+def _targets() -> str:
+    folder = Path(__file__).parent.parent / "targets"
+    return ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
+
+
 def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
     if value is None or value == "dynamic":
         return value
@@ -62,6 +67,11 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     "--objective", type=click.Choice(["latency", "bytes"]), help="For --quantize auto: what is to be least, e.g. bytes.  [default: latency]"
 )
 @click.option("--threads", type=int, metavar="N", help="For --quantize auto: CPU threads that latency is measured on, e.g. 4.  [default: 1]")
+@click.option(
+    "--target",
+    metavar="NAME|FILE",
+    help=f"The device that it is for, e.g. rpi4 (there are {_targets()}), or what `edgecnn probe --json` wrote there.",
+)
 @click.option(
     "--recipe", type=PATH, metavar="FILE", help="With --quantize auto: write what was found, e.g. out.toml. Without: make that again, byte for byte."
 )

@@ -7,7 +7,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgecnn.cli._inputs import Input
     from edgecnn.device.classify import Prediction
     from edgecnn.device.model import Model
+    from edgecnn.device.watch import Watch
 
 _WIDEST = 120
 """Characters that a column leaves room for at most, so that one absurd name doesn't push all others away."""
@@ -27,14 +28,24 @@ _WIDEST = 120
 
 @click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
 @click.argument("file")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("--watch", metavar="DIR", help="Answer each image that comes into DIR, a JSON line each, until SIGTERM.")
+@click.option("--stream", type=click.Choice(["paths", "frames"]), help="Answer each image that comes on standard input, a JSON line each.")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K best labels of each input, e.g. 3.  [default: 1; with --json 5]")
 @json_option
 @threads_option
 @store_option
 @trust_options
 def command(
-    file: str, inputs: tuple[str, ...], top: int | None, as_json: bool, threads: int | None, store: Path | None, trust_key: Path | None
+    file: str,
+    inputs: tuple[str, ...],
+    watch: str | None,
+    stream: str | None,
+    top: int | None,
+    as_json: bool,
+    threads: int | None,
+    store: Path | None,
+    trust_key: Path | None,
 ) -> None:
     """Say what the model in FILE sees in each INPUT, a line each: the input, its label, the score.
 
@@ -55,17 +66,32 @@ def command(
 
     A multi-label model shows all labels over their thresholds, or "none"; --top adds the next best in brackets. An input that can't be read is
     one line on standard error (with --json on standard output), the others go on, and the exit code is 5; it is 3 when there was none to go on with.
+
+    \b
+    Instead of INPUTs, for as long as it is wanted:
+      --watch DIR      images that come into DIR or below, once they are whole; those there at
+                       the start are no news, DIR may go away and come back
+      --stream paths   paths on standard input, one a line
+      --stream frames  encoded images on standard input, each after its length: 4 bytes, big-endian
+
+    SIGTERM lets the image at hand be finished and ends them with 0.
     """
+    _one_source(inputs, watch, stream)
     with _no_search_for_garbage():
         from edgecnn.cli._inputs import find_inputs
         from edgecnn.cli._model import opened
-        from edgecnn.device.model import unvalidated_notice
+        from edgecnn.device.model import notices
+        from edgecnn.device.watch import Watch
+
+        watching = None if watch is None else Watch(watch)
     with opened(file, store=store, threads=threads, trust_key=trust_key) as model:
-        notice = unvalidated_notice(file, model.manifest)
-        if notice:
-            note(notice)
+        for told in notices(file, model):
+            note(told)
+        if watching is not None or stream is not None:
+            _live(model, watching, stream, top)
+            return
         failed = _Failures(as_json=as_json)
-        show = _JsonLines(top, validated=notice is None) if as_json else _TextLines(model, top, inputs)
+        show = _JsonLines(top, validated=model.manifest.validated) if as_json else _TextLines(model, top, inputs)
         for item in find_inputs(inputs):
             try:
                 show(_predict(model, item, show.top_k))
@@ -73,6 +99,30 @@ def command(
                 failed.add(item.name, error)
             else:
                 failed.done += 1
+        failed.conclude()
+
+
+def _one_source(inputs: tuple[str, ...], watch: str | None, stream: str | None) -> None:
+    given = [name for name, value in (("INPUT", inputs), ("--watch", watch), ("--stream", stream)) if value]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} were given, and each says where the images come from; give one of them.")
+    if watch is None and stream is None and not inputs:
+        raise click.UsageError("Missing argument 'INPUT...'")
+
+
+def _live(model: Model, watching: Watch | None, stream: str | None, top: int | None) -> None:
+    from edgecnn.cli._live import answer_folder, answer_stream
+
+    show, failed = _JsonLines(top, validated=model.manifest.validated), _Failures(as_json=True)
+
+    def answer(name: str, source: Any) -> None:
+        show(model.predict(source, top_k=show.top_k, name=name))
+        failed.done += 1
+
+    if watching is not None:
+        note(f"watching {watching.folder}")
+        answer_folder(watching, answer, failed.add)
+    elif stream is not None and answer_stream(stream, answer, failed.add):
         failed.conclude()
 
 

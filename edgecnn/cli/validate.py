@@ -31,6 +31,7 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
     """
     from edgecnn.cli._options import note, put, put_json
     from edgecnn.device.model import unvalidated_notice
+    from edgecnn.device.saturation import precise_for
     from edgecnn.device.session import open_session
     from edgecnn.device.validate import check_golden
     from edgecnn.device.whole import check_whole
@@ -45,7 +46,7 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
         notice = unvalidated_notice(file, bundle.manifest)
         if notice:
             note(notice)
-        session = open_session(bundle.graph_source(), spec, threads=threads)
+        session = open_session(bundle.graph_source(), spec, threads=threads, precise=precise_for(bundle))
         golden = check_golden(bundle, session=session)
     if not as_json:
         put(f"{spec.name} {spec.version}, quantization {bundle.manifest.quantization}, {len(spec.labels)} labels")

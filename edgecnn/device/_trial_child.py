@@ -16,6 +16,7 @@ if __name__ == "__main__":
 
 def verdict(path: Path) -> dict[str, object]:
     """What came of loading the model at `path` and asking it for its golden answers."""
+    from edgecnn.device.saturation import precise_for
     from edgecnn.device.session import open_session
     from edgecnn.device.validate import check_golden
     from edgecnn.errors import EdgecnnError
@@ -24,7 +25,8 @@ def verdict(path: Path) -> dict[str, object]:
     try:
         with open_trusted(path, None) as bundle:
             manifest = bundle.manifest
-            report = check_golden(bundle, session=open_session(bundle.read("model.onnx"), manifest.spec, threads=1))
+            session = open_session(bundle.read("model.onnx"), manifest.spec, threads=1, precise=precise_for(bundle))
+            report = check_golden(bundle, session=session)
     except MemoryError:
         return {"memory": True}
     except EdgecnnError as error:

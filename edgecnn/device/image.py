@@ -10,10 +10,11 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def _from_pixels(pixels: NDArray[Any], shown: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels))
 
 
-def _convert(image: Image.Image, mode: str) -> Image.Image:
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
     """To "RGB" or "L". 16-bit greys are scaled by 1/257 (65535 -> 255), floats taken as 0 to 255; transparency is laid over black."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):  # Pillow 10 has "I" where later ones have "I;16"
         values = np.asarray(image, dtype=np.float64)
@@ -128,24 +129,45 @@ def _fit(image: Image.Image, pre: Preprocess) -> Image.Image:
     return canvas
 
 
+class Step(NamedTuple):
+    """A step on an image's way to the network's input, and what it made: "decode", "convert" (to RGB or grey), "resize" or "crop"."""
+
+    name: str
+    image: Image.Image
+
+
+def steps(source: Source, pre: Preprocess, *, name: str | None = None) -> Iterator[Step]:
+    """What `to_uint8` does, one Step after the other, also where one had nothing to change. Raises InputMissing or ImageRejected, naming `name`."""
+    image = open_image(source, name=name)
+    yield Step("decode", image)
+    try:
+        image = in_mode(image, "L" if pre.channels == "L" else "RGB")
+        yield Step("convert", image)
+        image = _fit(image, pre)
+        yield Step("resize", image)
+    except (OSError, ValueError, MemoryError) as error:
+        raise ImageRejected(f"{name or 'the image'} can't be converted ({error}).") from None
+    height, width = pre.input_size
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)  # torchvision's CenterCrop, halves to even
+    yield Step("crop", image if image.size == (width, height) else image.crop((left, top, left + width, top + height)))
+
+
+def ordered(image: Image.Image, pre: Preprocess) -> NDArray[np.uint8]:
+    """The last Step's image as uint8 (height, width, channels), channels in `pre.channels` order."""
+    pixels = np.asarray(image)
+    if pre.channels == "L":
+        return pixels[:, :, np.newaxis]
+    return pixels[:, :, ::-1] if pre.channels == "BGR" else pixels
+
+
 def to_uint8(source: Source, pre: Preprocess, *, name: str | None = None) -> NDArray[np.uint8]:
     """Decoded, converted, resized and cropped pixels: uint8 (height, width, channels), channels in `pre.channels` order.
 
     Raises InputMissing or ImageRejected, naming `name`.
     """
-    image = open_image(source, name=name)
-    try:
-        image = _fit(_convert(image, "L" if pre.channels == "L" else "RGB"), pre)
-    except (OSError, ValueError, MemoryError) as error:
-        raise ImageRejected(f"{name or 'the image'} can't be converted ({error}).") from None
-    height, width = pre.input_size
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)  # torchvision's CenterCrop, halves to even
-    if image.size != (width, height):
-        image = image.crop((left, top, left + width, top + height))
-    pixels = np.asarray(image)
-    if pre.channels == "L":
-        return pixels[:, :, np.newaxis]
-    return pixels[:, :, ::-1] if pre.channels == "BGR" else pixels
+    for step in steps(source, pre, name=name):
+        image = step.image
+    return ordered(image, pre)
 
 
 @lru_cache(maxsize=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from array import array
@@ -31,7 +32,8 @@ BURST_RUNS = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """Something to time: `run()` is one inference on `batch` images, its input ready in memory. load_ns: from the file to there."""
+    """Something to time: `run()` is one inference on `batch` images, its input ready in memory. load_ns: from the file to there;
+    graph_sha256: of the ONNX bytes that are run, where there are such."""
 
     name: str
     run: Callable[[], object]
@@ -39,6 +41,7 @@ class Subject:
     provider: str
     threads: int
     load_ns: int | None = None
+    graph_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,10 +50,11 @@ class BenchReport:
 
     load_ns: reading the file and opening the graph; first_ns: the first inference; process_peak_mib: the most memory that this process had
     held when all subjects were warm, None where unknown; samples_ns: each timed run after the warm-up; interrupted: someone stopped it before
-    it had enough. Figures and the verdict are derived.
+    it had enough; graph_sha256: of the ONNX bytes that were run. Figures and the verdict are derived.
     """
 
     name: str
+    graph_sha256: str | None = None
     batch: int
     provider: str
     threads: int
@@ -109,6 +113,7 @@ class BenchReport:
         return {
             "schema": 1,
             "file": self.name,
+            "graph_sha256": self.graph_sha256,
             "provider": self.provider,
             "threads": self.threads,
             "batch": self.batch,
@@ -173,6 +178,7 @@ def measure_all(
     return tuple(
         BenchReport(
             name=state.subject.name,
+            graph_sha256=state.subject.graph_sha256,
             batch=state.subject.batch,
             provider=state.subject.provider,
             threads=state.subject.threads,
@@ -262,26 +268,30 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
     Raises InputMissing, ArtifactRejected, GraphRejected, SignatureRejected or KeyRejected, what the engine raises, and UsageError for sizes that
     are open beside the batch.
     """
-    import onnxruntime  # noqa: F401  so that its import doesn't count as the first graph's loading
-
     from edgecnn.device.engines import open_graph
+    from edgecnn.device.engines.ort import runtime
     from edgecnn.device.golden import read_golden
+    from edgecnn.device.saturation import precise_for
     from edgecnn.device.session import open_session
     from edgecnn.sign import open_trusted
 
+    runtime()  # so that its import doesn't count as the first graph's loading
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         start = time.perf_counter_ns()
-        engine = open_graph(_read_graph(path, trust_key), threads=threads)
+        data = _read_graph(path, trust_key)
+        engine = open_graph(data, threads=threads)
         load_ns = time.perf_counter_ns() - start
+        digest = hashlib.sha256(data).hexdigest()
         feeds = {info.name: _example(info.name, info.dtype, info.shape, path) for info in engine.inputs}
     else:
         start = time.perf_counter_ns()
         with open_trusted(path, trust_key) as bundle:
             spec = bundle.manifest.spec
-            engine = open_session(bundle.graph_source(), spec, threads=threads).engine
+            engine = open_session(bundle.graph_source(), spec, threads=threads, precise=precise_for(bundle)).engine
             load_ns = time.perf_counter_ns() - start
             inputs = read_golden(bundle).inputs
+            digest = bundle.manifest.member("model.onnx").sha256
         rows = np.arange(spec.batch or 1) % len(inputs)
         feeds = {spec.input.name: inputs[rows].astype(spec.input.dtype)}
     if not feeds:
@@ -295,6 +305,7 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
         provider=engine.provider,
         threads=engine.threads,
         load_ns=load_ns,
+        graph_sha256=digest,
     )
 
 

@@ -16,6 +16,7 @@ from edgecnn.artifact.bundle import Bundle
 from edgecnn.artifact.manifest import Manifest
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.device.classify import Milliseconds, Prediction, predictions
+from edgecnn.device.host import may_saturate
 from edgecnn.device.image import Source, normalize, open_image, to_uint8
 from edgecnn.device.session import Session, open_session
 
@@ -25,10 +26,12 @@ _ROUND = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """A classifier from an artifact. One thread at a time may use it."""
+    """A classifier from an artifact. One thread at a time may use it. notes: what there is to say of how it runs here, a sentence each without
+    its full stop."""
 
     manifest: Manifest
     session: Session
+    notes: tuple[str, ...] = ()
 
     @property
     def spec(self) -> ModelSpec:
@@ -93,16 +96,15 @@ def load(path: Path | str, *, threads: int | None = None, trust_key: Path | str 
     Raises InputMissing, ArtifactRejected (SignatureRejected for the signature), KeyRejected, UsageError for threads, or MissingHere.
     """
     model = open_model(path, threads=threads, trust_key=trust_key)
-    notice = unvalidated_notice(path, model.manifest)
-    if notice:
+    for told in notices(path, model):
         import logging
 
-        logging.getLogger("edgecnn").warning(notice)
+        logging.getLogger("edgecnn").warning(told)
     return model
 
 
 def open_model(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None) -> Model:
-    """`load` for callers that give the notice of an unvalidated artifact themselves."""
+    """`load` for callers that give the notices themselves."""
     from edgecnn.sign import open_trusted
 
     with open_trusted(path, trust_key) as bundle:
@@ -110,9 +112,20 @@ def open_model(path: Path | str, *, threads: int | None = None, trust_key: Path 
 
 
 def model_from(bundle: Bundle, *, threads: int | None = None) -> Model:
-    """The model in an open artifact, however it was opened; it outlives the bundle. Raises ArtifactRejected, UsageError or MissingHere."""
-    spec = bundle.manifest.spec
-    return Model(manifest=bundle.manifest, session=open_session(bundle.graph_source(), spec, threads=threads))
+    """The model in an open artifact, however it was opened; it outlives the bundle. Where int8 may saturate here, it is settled first how it is
+    run: see edgecnn.device.saturation. Raises ArtifactRejected, UsageError or MissingHere (CpuUnfit where it can't be run rightly)."""
+    manifest = bundle.manifest
+    if not may_saturate():
+        return Model(manifest=manifest, session=open_session(bundle.graph_source(), manifest.spec, threads=threads))
+    from edgecnn.device.saturation import settle
+
+    session, told = settle(bundle, threads=threads)
+    return Model(manifest=manifest, session=session, notes=(told,) if told else ())
+
+
+def notices(path: Path | str, model: Model) -> tuple[str, ...]:
+    """What to tell whoever uses the model of an artifact, a sentence each."""
+    return (*filter(None, [unvalidated_notice(path, model.manifest)]), *(f"{told}." for told in model.notes))
 
 
 def unvalidated_notice(path: Path | str, manifest: Manifest) -> str | None:

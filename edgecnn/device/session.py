@@ -58,13 +58,20 @@ def check_input(x: NDArray[Any], spec: ModelSpec) -> None:
 
 
 def open_session(
-    model: bytes | Path, spec: ModelSpec, *, threads: int | None = None, optimize: bool = True, provider: str | None = None, engine: str = "ort"
+    model: bytes | Path,
+    spec: ModelSpec,
+    *,
+    threads: int | None = None,
+    optimize: bool = True,
+    provider: str | None = None,
+    precise: bool | None = None,
+    engine: str = "ort",
 ) -> Session:
     """The graph (its bytes, or a file) as a Session, once it is seen to have the spec's input and output and no others.
 
     The keywords are those of edgecnn.device.engines.open_graph. Raises what that does, and GraphRejected where the graph isn't the spec's.
     """
-    opened = open_graph(model, engine=engine, threads=threads, optimize=optimize, provider=provider)
+    opened = open_graph(model, engine=engine, threads=threads, optimize=optimize, provider=provider, precise=precise)
     for kind, found, wanted in (("input", opened.inputs, spec.input), ("output", opened.outputs, spec.output)):
         known = ("float32", "float16", *(["uint8"] if kind == "input" else []))
         if wanted.dtype not in known:

@@ -66,7 +66,13 @@ def paired_difference(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"answers of shapes {a.shape} and {b.shape} are no pairs")
-    count, only_a, only_b = len(a), int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    return counted_difference(len(a), only_a=int(np.sum(a & ~b)), only_b=int(np.sum(b & ~a)))
+
+
+def counted_difference(count: int, *, only_a: int, only_b: int) -> PairedDifference:
+    """`paired_difference` from counts: of `count` images, those that one model alone got right. Raises ValueError for counts that can't be."""
+    if min(only_a, only_b) < 0 or only_a + only_b > count:
+        raise ValueError(f"{only_a} and {only_b} of {count} images can't be right in one model alone")
     if count == 0:
         return PairedDifference(points=0.0, low=-100.0, high=100.0, count=0, only_a=0, only_b=0)
     return PairedDifference(
@@ -185,12 +191,22 @@ def median_interval(samples: Sequence[float]) -> tuple[float, float]:
     """(low, high) of the 95 % interval of the median of what `samples` were drawn from, whatever its distribution.
 
     Two of the samples: the order statistics between which the median lies unless too many of the tosses "above or below?" fell alike
-    (W. R. Thompson, 1936, The Annals of Mathematical Statistics 7:122-128). Under six samples it is (-inf, inf).
+    (W. R. Thompson, 1936, The Annals of Mathematical Statistics 7:122-128); of more than 1000 samples by the normal approximation with half a
+    toss of correction. Under six samples it is (-inf, inf).
     """
-    ordered, beyond = sorted(samples), 0
-    while _heads_at_most(beyond, len(ordered)) <= 0.025:
-        beyond += 1
+    ordered = sorted(samples)
+    beyond = _tosses_beyond(len(ordered))
     return (ordered[beyond - 1], ordered[-beyond]) if beyond else (-math.inf, math.inf)
+
+
+def _tosses_beyond(count: int) -> int:
+    """How many heads of `count` fair tosses are so few that fewer come in at most 2.5 of 100 cases."""
+    if count > 1000:
+        return math.floor((count - Z95 * math.sqrt(count) + 1) / 2)
+    beyond = 0
+    while _heads_at_most(beyond, count) <= 0.025:
+        beyond += 1
+    return beyond
 
 
 def percentile(ordered: Sequence[int], percent: int) -> int | None:

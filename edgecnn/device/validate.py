@@ -80,18 +80,22 @@ def check_golden(bundle: Bundle, *, threads: int | None = None, session: HasLogi
     golden = read_golden(bundle)
     if session is None:
         session = open_session(bundle.read("model.onnx"), manifest.spec, threads=threads)
+    answers = check_answers(bundle, golden, session)
+    return GoldenReport(steps=(_preprocessing_step(bundle, golden, manifest.spec.preprocess), *answers))
+
+
+def check_answers(bundle: Bundle, golden: Golden, session: HasLogits) -> tuple[Step, Step]:
+    """The steps of `check_golden` from the model's inputs on."""
+    manifest = bundle.manifest
     answers = session.logits(golden.inputs)
     graph = manifest.member("model.onnx").sha256
 
     def against(name: str, expected: NDArray[np.float32], limits: ParityLimits, reference: str) -> Step:
         return _step(name, compare(expected, answers, limits, graph_sha256=graph, reference=reference, spec=manifest.spec))
 
-    return GoldenReport(
-        steps=(
-            _preprocessing_step(bundle, golden, manifest.spec.preprocess),
-            against("input -> host's outputs", golden.outputs, ParityLimits(atol=manifest.limits.outputs_atol), "the host"),
-            against("input -> reference's answers", golden.reference, manifest.limits.reference, "the reference network"),
-        )
+    return (
+        against("input -> host's outputs", golden.outputs, ParityLimits(atol=manifest.limits.outputs_atol), "the host"),
+        against("input -> reference's answers", golden.reference, manifest.limits.reference, "the reference network"),
     )
 
 

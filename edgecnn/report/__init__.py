@@ -1,1 +1,1 @@
-"""What is written for people to read: model cards. From artifacts and measurements alone, so it works on a device too."""
+"""What is written for people to read: model cards and pages. From artifacts and measurements alone, so it works on a device too."""

@@ -9,105 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from edgecnn.artifact.bundle import open_bundle
-from edgecnn.artifact.manifest import Manifest, Report
 from edgecnn.artifact.records import ParityReport, Stage
 from edgecnn.artifact.spec import Preprocess
-from edgecnn.data.collection import Collection
-from edgecnn.device.model import Model, open_model
-from edgecnn.device.statistics import PairedDifference, paired_difference
-from edgecnn.device.validate import AccuracyReport, accuracy_report, describe_limits, evaluate_all
-from edgecnn.errors import UsageError
+from edgecnn.device.validate import AccuracyReport, describe_limits
 from edgecnn.report.about import SECTIONS, About
 from edgecnn.report.markdown import code, table, text
+from edgecnn.report.subject import Artifact, Measured, check_twins
 
 _LABELS_SHOWN = 50
 """A table of labels stops being read somewhere."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Artifact:
-    """An artifact, every byte of it verified. name, size (bytes) and sha256 are the file's."""
-
-    name: str
-    size: int
-    sha256: str
-    manifest: Manifest
-    report: Report
-
-    @property
-    def quantization(self) -> str:
-        return "float32" if self.manifest.quantization == "none" else self.manifest.quantization
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """Accuracy on a collection called `name`, whose images have `sha256` (of their own sha256, in order).
-
-    packed: the artifact's; float32, difference (packed less float32), agreeing (images that both decide alike): where there is a float32 twin.
-    """
-
-    name: str
-    sha256: str
-    packed: AccuracyReport
-    float32: AccuracyReport | None = None
-    difference: PairedDifference | None = None
-    agreeing: int | None = None
-
-
-def read_artifact(path: Path) -> Artifact:
-    """Raises InputMissing or ArtifactRejected."""
-    with open_bundle(path) as bundle:
-        bundle.verify()
-        data = path.read_bytes()
-        return Artifact(name=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest(), manifest=bundle.manifest, report=bundle.report())
-
-
-def check_twins(packed: Artifact, float32: Artifact) -> None:
-    """Raises UsageError unless `float32` is the same model, not quantized."""
-    if float32.manifest.quantization != "none":
-        raise UsageError(
-            f"{float32.name} is {float32.manifest.quantization}; the artifact of the same model exported with --quantize none was wanted."
-        )
-    if float32.manifest.spec != packed.manifest.spec:
-        raise UsageError(
-            f"{float32.name} is not the model of {packed.name}: name, version, labels or preprocessing differ; export both from one source."
-        )
-
-
-def measure(
-    path: Path,
-    collection: Collection,
-    *,
-    name: str,
-    float32: Path | None = None,
-    threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Measured:
-    """Decide the collection's images with the artifact at `path`, and with its float32 twin on the same decoded images.
-
-    Raises what `edgecnn.device.validate.evaluate_all` raises, and DataRejected for images without labels.
-    """
-    models: list[Model] = [open_model(place, threads=threads) for place in (path, float32) if place is not None]
-    spec = models[0].spec
-    decode_threads = models[0].session.engine.threads
-    packed, *others = evaluate_all(models, collection, spec, progress, threads=decode_threads)
-    digest = hashlib.sha256("".join(item.sha256() for item in collection).encode()).hexdigest()
-    if not others:
-        return Measured(name=name, sha256=digest, packed=accuracy_report(packed, spec))
-    same = np.asarray(packed.decisions == others[0].decisions)
-    return Measured(
-        name=name,
-        sha256=digest,
-        packed=accuracy_report(packed, spec),
-        float32=accuracy_report(others[0], spec),
-        difference=paired_difference(others[0].correct, packed.correct),
-        agreeing=int(np.sum(same if same.ndim == 1 else same.all(axis=1))),
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +28,39 @@ class _Card:
     measured: Measured | None
     about: About
     recipe: tuple[str, bytes] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """A card in Markdown, part by part: its title, what a person says of the model, a table of facts, and the sections by name, in their order."""
+
+    title: str
+    summary: str
+    glance: str
+    sections: Mapping[str, str]
+
+
+def card_parts(
+    artifact: Artifact,
+    *,
+    float32: Artifact | None = None,
+    measured: Measured | None = None,
+    about: About | None = None,
+    recipe: tuple[str, bytes] | None = None,
+) -> Parts:
+    """What `card` writes, for who arranges it otherwise. Raises UsageError where `float32` is another model."""
+    if float32 is not None:
+        check_twins(artifact, float32)
+    whole = _Card(artifact=artifact, float32=float32, measured=measured, about=about or About(), recipe=recipe)
+    spec = artifact.manifest.spec
+    sections = {}
+    for name in SECTIONS:
+        own, said = list(_WRITERS[name](whole)) if name in _WRITERS else [], whole.about.sections.get(name)
+        if own or said:
+            one_list = bool(own) and own[0].startswith("- ") and bool(said) and "\n- " in f"\n{said}"
+            sections[name] = "\n".join([*([said] if said else []), *([""] if said and own and not one_list else []), *own])
+    title = f"{text(spec.name)} {text(spec.version)}"
+    return Parts(title=title, summary=whole.about.summary, glance="\n".join(_at_a_glance(whole)), sections=sections)
 
 
 def card(
@@ -131,20 +75,14 @@ def card(
 
     Raises UsageError where `float32` is another model.
     """
-    if float32 is not None:
-        check_twins(artifact, float32)
-    whole = _Card(artifact=artifact, float32=float32, measured=measured, about=about or About(), recipe=recipe)
-    spec = artifact.manifest.spec
-    lines = [f"# {text(spec.name)} {text(spec.version)}", ""]
-    if whole.about.summary:
-        lines += [whole.about.summary, ""]
-    lines += [*_at_a_glance(whole), ""]
-    for name in SECTIONS:
-        own, said = list(_WRITERS[name](whole)) if name in _WRITERS else [], whole.about.sections.get(name)
-        if own or said:
-            one_list = bool(own) and own[0].startswith("- ") and bool(said) and "\n- " in f"\n{said}"
-            lines += [f"## {name}", "", *([said] if said else []), *([""] if said and own and not one_list else []), *own, ""]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    parts = card_parts(artifact, float32=float32, measured=measured, about=about, recipe=recipe)
+    return joined(parts.title, [parts.summary, parts.glance], parts.sections)
+
+
+def joined(title: str, head: list[str], sections: Mapping[str, str]) -> str:
+    """Markdown of a title, paragraphs under it (empty ones are left out) and sections by name."""
+    pieces = [f"# {title}", *filter(None, head), *(f"## {name}\n\n{body}" for name, body in sections.items())]
+    return "\n\n".join(piece.rstrip("\n") for piece in pieces) + "\n"
 
 
 def _at_a_glance(whole: _Card) -> Iterator[str]:
@@ -246,9 +184,12 @@ def _parity(whole: _Card) -> Iterator[str]:
             rows.append(
                 (name, f"the {text(parity.reference)}", f"{parity.samples:,}", f"{parity.max_abs:.2g}", alike, describe_limits(parity.limits))
             )
-    yield "The graph's answers (logits) next to those of the network that it was made from:"
-    yield ""
-    yield from table(rows, right=(2, 3, 4))
+    if len(rows) == 1:
+        yield "The graph's answers were not compared with those of the network that it was made from."
+    else:
+        yield "The graph's answers (logits) next to those of the network that it was made from:"
+        yield ""
+        yield from table(rows, right=(2, 3, 4))
     yield ""
     limits = whole.artifact.manifest.limits
     exact = "exactly" if limits.outputs_atol == 0 else f"within {limits.outputs_atol:g}"

@@ -1,9 +1,15 @@
-"""Small pieces of Markdown. Texts from an artifact are data: nothing in them may act as markup."""
+"""Small pieces of Markdown, and Markdown as HTML. Texts from an artifact are data: nothing in them may act as markup."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
@@ -32,3 +38,28 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> Iterat
     yield line(rows[0])
     yield line(["-" * (width - 1) + ":" if place in right else "-" * width for place, width in enumerate(widths)])
     yield from map(line, rows[1:])
+
+
+def html(document: str) -> Markup:
+    """Markdown as HTML for a page: tables in a box that scrolls; HTML in it is shown as text, and pictures are left out, for a page loads nothing.
+
+    Raises ModuleNotFoundError where markdown-it-py isn't installed.
+    """
+    from markupsafe import Markup
+
+    written: str = _parser().render(document)
+    return Markup(written.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>"))
+
+
+def inline_html(line: str) -> Markup:
+    """`html` of one paragraph, without the paragraph around it."""
+    from markupsafe import Markup
+
+    return Markup(_parser().renderInline(" ".join(line.split())))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")

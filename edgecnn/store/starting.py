@@ -96,7 +96,7 @@ def load(reference: str, *, store: Path | str | None = None, threads: int | None
     """
     import logging
 
-    from edgecnn.device.model import unvalidated_notice
+    from edgecnn.device.model import notices
 
     log = logging.getLogger("edgecnn")
     begun = start(reference, store=store, say=log.warning)
@@ -106,9 +106,8 @@ def load(reference: str, *, store: Path | str | None = None, threads: int | None
         begun.forget()
         raise
     weakref.finalize(model.session.engine, begun.forget)  # also when the program ends
-    notice = unvalidated_notice(begun.reference, model.manifest)
-    if notice:
-        log.warning(notice)
+    for told in notices(begun.reference, model):
+        log.warning(told)
     return model
 
 

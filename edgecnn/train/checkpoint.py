@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 
 from edgecnn.artifact.codec import CodecError, canonical_json, decode, strict_json
 from edgecnn.artifact.files import read_whole, write_atomic
+from edgecnn.artifact.records import EpochMetrics
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.errors import CheckpointRejected, InputMissing, UsageError
 from edgecnn.train.nets import build_net
@@ -30,18 +31,6 @@ MAX_BYTES = 8 << 30
 """Four times what an ONNX file can hold: a run that goes on keeps its weights three times."""
 _KEY = "edgecnn"  # the only metadata key: safetensors writes several in random order, and equal runs shall give equal bytes
 _WEIGHTS, _AVERAGE, _MOMENTUM = "weights.", "average.", "momentum."
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EpochMetrics:
-    """One epoch's figures: mean loss; accuracies from 0 to 1 (of all labels at once for multi-label); learning rate at its end."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

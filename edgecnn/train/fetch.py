@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 
+from edgecnn.artifact.files import cache_folder
 from edgecnn.errors import DownloadFailed, InputMissing
 from edgecnn.train.recipe import DataSource, RemoteFile
-
-
-def cache_folder() -> Path:
-    """$EDGECNN_CACHE, or edgecnn in the user's cache folder."""
-    given = os.environ.get("EDGECNN_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgecnn"
 
 
 def locate(source: DataSource, *, folder: Path, progress: bool = False) -> Path:

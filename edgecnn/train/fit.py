@@ -25,10 +25,11 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from edgecnn import errors
 from edgecnn.artifact.codec import encode
 from edgecnn.artifact.files import write_atomic
+from edgecnn.artifact.records import EpochMetrics
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.device.image import normalize
 from edgecnn.errors import CheckFailed, MissingHere
-from edgecnn.train.checkpoint import Checkpoint, EpochMetrics, Header, load_checkpoint, load_weights, save_checkpoint
+from edgecnn.train.checkpoint import Checkpoint, Header, load_checkpoint, load_weights, save_checkpoint
 from edgecnn.train.images import Images, training_batches
 from edgecnn.train.nets import build_net
 from edgecnn.train.processes import ended_together, stopped_once

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edgecnn.artifact.codec import encode
-from edgecnn.train.checkpoint import EpochMetrics
+from edgecnn.artifact.records import EpochMetrics
 
 
 class RichReporter:

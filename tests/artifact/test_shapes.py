@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from edgecnn.artifact.dtypes import infer_dtypes
 from edgecnn.artifact.graph import check_device_graph, layers, read_graph
 from edgecnn.artifact.shapes import MAX_ELEMENTS, infer_shapes
 from edgecnn.artifact.sizes import Batch
 from edgecnn.artifact.tensor_proto import Initializer
 from edgecnn.errors import GraphRejected
 from tests.artifact.onnx_models import floats, save, weight
-from tests.fixtures.real_shapes import real_shapes, with_batch
+from tests.fixtures.real_shapes import real_shapes, real_values, with_batch
 
 X = (2, 6, 9, 8)
 
@@ -37,12 +38,13 @@ def graph(*nodes: onnx.NodeProto, constants: tuple[TensorProto, ...] = (), x: tu
 
 
 def check(data: bytes, x: tuple[int, ...] = X) -> None:
-    """Every shape is told, and is onnxruntime's."""
-    inferred = infer_shapes(read_graph(data))
+    """Every shape and dtype is told, and is onnxruntime's."""
+    inferred, dtypes = infer_shapes(read_graph(data)), infer_dtypes(read_graph(data))
     assert inferred.fault is None
-    real = real_shapes(data, {"x": np.random.default_rng(0).random(x, dtype=np.float32)})
+    real = real_values(data, {"x": np.random.default_rng(0).random(x, dtype=np.float32)})
     known = with_batch(inferred, x[0])
-    assert real == {name: known[name] for name in real}
+    assert {name: np.shape(value) for name, value in real.items()} == {name: known[name] for name in real}
+    assert {name: str(value.dtype) for name, value in real.items()} == {name: dtypes[name] for name in real}
 
 
 def one(operator: str, *inputs: str, constants: tuple[TensorProto, ...] = (), opset: int = 18, outputs: int = 1, **attributes: Any) -> bytes:

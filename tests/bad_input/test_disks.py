@@ -88,6 +88,15 @@ def test_a_card_to_a_full_disk_leaves_the_old_one(workplace: Path, refused: Refu
     assert "card.md can't be written: the disk is full" in refused("card", "old.edgecnn", "-o", "card.md", code=4)
 
 
+@pytest.mark.parametrize("name", ["report.html", "report.md", "report.json"])
+def test_a_report_to_a_full_disk_leaves_the_old_one(
+    name: str, made: Path, workplace: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / name).write_text("the old report")
+    monkeypatch.setattr("edgecnn.artifact.files.os.fsync", full)
+    assert f"{name} can't be written: the disk is full" in refused("report", "old.edgecnn", "--data", made / "some", "-o", name, code=4)
+
+
 _LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))  # Python ignores SIGXFSZ: a write fails, and none before
@@ -213,6 +222,8 @@ def with_full_output(*arguments: str) -> int:
         ["bench", "old.edgecnn", "--min-seconds", "0"],
         ["bench", "old.edgecnn", "--min-seconds", "0", "--json"],
         ["card", "old.edgecnn"],
+        ["report", "old.edgecnn"],
+        ["report", "old.edgecnn", "--format", "json"],
     ],
 )
 def test_results_to_a_full_disk_are_an_error(arguments: list[str], made: Path, workplace: Path, capfd: Captured) -> None:

@@ -159,6 +159,29 @@ def test_a_provider_that_quietly_fell_back_is_refused(monkeypatch: pytest.Monkey
         open_graph(tiny_classifier(), provider="cuda")
 
 
+@pytest.mark.parametrize(
+    ("installed", "numpy", "said"),
+    [
+        ("1.17.3", "2.4.6", r"1\.17\.3 was built for numpy 1, and numpy 2\.4\.6 is installed; run: pip install 'numpy<2'"),
+        ("1.17.3", "1.26.4", r"libgone\.so is missing; install it anew, or another version than 1\.17\.3"),
+        ("1.19.0", "2.4.6", r"libgone\.so is missing"),
+        (None, "2.4.6", r"libgone\.so is missing"),
+    ],
+)
+def test_an_onnxruntime_that_cannot_be_imported_is_no_bug_of_ours(
+    installed: str | None, numpy: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from edgecnn.device.engines import ort
+
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('libgone.so is missing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    monkeypatch.setattr(np, "__version__", numpy)
+    monkeypatch.setattr(ort, "installed_runtime", lambda: installed)
+    with pytest.raises(ProviderMissing, match=f"onnxruntime can't be imported here .{said}"):
+        open_graph(tiny_classifier())
+
+
 def options_of(monkeypatch: pytest.MonkeyPatch, **keywords: object) -> onnxruntime.SessionOptions:
     """The SessionOptions that `open_graph` gives to onnxruntime."""
     seen = []
@@ -173,18 +196,27 @@ def options_of(monkeypatch: pytest.MonkeyPatch, **keywords: object) -> onnxrunti
     return seen[0]
 
 
-@pytest.mark.parametrize(("x86", "vnni", "precise"), [(True, False, "1"), (True, True, None), (False, False, None)])
-def test_precise_int8_is_for_x86_without_vnni(monkeypatch: pytest.MonkeyPatch, x86: bool, vnni: bool, precise: str | None) -> None:
-    from edgecnn.device.engines import ort
-
-    monkeypatch.setattr(ort, "is_x86", lambda: x86)
-    monkeypatch.setattr(ort, "has_vnni", lambda: vnni)
-    options = options_of(monkeypatch)
-    if precise is None:
+@pytest.mark.parametrize(
+    ("x86", "vnni", "asked", "precise"),
+    [
+        (True, False, None, True),
+        (True, True, None, False),
+        (False, False, None, False),
+        (True, False, False, False),
+        (True, True, True, True),
+    ],
+)
+def test_precise_int8_is_for_x86_without_vnni_unless_told(
+    monkeypatch: pytest.MonkeyPatch, x86: bool, vnni: bool, asked: bool | None, precise: bool
+) -> None:
+    monkeypatch.setattr(host, "is_x86", lambda: x86)
+    monkeypatch.setattr(host, "has_vnni", lambda: vnni)
+    options = options_of(monkeypatch, precise=asked)
+    if precise:
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    else:
         with pytest.raises(RuntimeError):
             options.get_session_config_entry("session.x64quantprecision")
-    else:
-        assert options.get_session_config_entry("session.x64quantprecision") == precise
 
 
 def test_references_run_the_graph_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:

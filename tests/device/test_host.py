@@ -38,13 +38,19 @@ def test_affinity_limits_the_cores() -> None:
         os.sched_setaffinity(0, before)
 
 
-@pytest.mark.parametrize("quota", ["100000 100000", "150000 100000", "30000 100000"])
-def test_a_v2_quota_limits_the_cores_rounded_down_but_never_to_none(tmp_path: Path, quota: str) -> None:
+@pytest.fixture
+def eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An affinity of eight cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("200000 100000", 2), ("150000 100000", 2), ("30000 100000", 1), ("1 100000", 1), ("210000 70000", 3)])
+def test_a_v2_quota_limits_the_cores_rounded_up(eight: None, tmp_path: Path, quota: str, cores: int) -> None:
     root = tree(
         tmp_path,
         {"proc/self/cgroup": "0::/app\n", "proc/self/mountinfo": V2_MOUNT, "sys/fs/cgroup/app/cpu.max": quota, "sys/fs/cgroup/cpu.max": "max 100000"},
     )
-    assert host.available_cores(root=root) == 1
+    assert host.available_cores(root=root) == cores
 
 
 def test_a_quota_above_counts_too(tmp_path: Path) -> None:
@@ -86,6 +92,51 @@ def test_in_a_container_the_group_is_what_is_mounted(tmp_path: Path) -> None:
     assert host.available_cores(root=tree(tmp_path, files)) == 1
 
 
+V1_CPUSET = "42 32 0:37 / /sys/fs/cgroup/cpuset rw,nosuid - cgroup cgroup rw,cpuset\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"proc/self/cgroup": "0::/app\n", "proc/self/mountinfo": V2_MOUNT, "sys/fs/cgroup/app/cpuset.cpus.effective": "2-4,7,90\n"}, 4),
+        ({"proc/self/cgroup": "0::/app\n", "proc/self/mountinfo": V2_MOUNT, "sys/fs/cgroup/app/cpuset.cpus.effective": "\n"}, 8),
+        ({"proc/self/cgroup": "3:cpuset:/app\n", "proc/self/mountinfo": V1_CPUSET, "sys/fs/cgroup/cpuset/app/cpuset.effective_cpus": "0,3\n"}, 2),
+        ({"proc/self/cgroup": "3:cpuset:/app\n", "proc/self/mountinfo": V1_CPUSET, "sys/fs/cgroup/cpuset/cpuset.cpus": "0-0\n"}, 1),
+        ({"proc/self/cgroup": "3:cpuset:/app\n", "proc/self/mountinfo": V1_CPUSET}, 8),
+    ],
+)
+def test_a_cpuset_limits_the_cores(eight: None, tmp_path: Path, files: dict[str, str], cores: int) -> None:
+    assert host.available_cores(root=tree(tmp_path, files)) == cores
+
+
+def test_of_cpuset_and_quota_the_tighter_counts(eight: None, tmp_path: Path) -> None:
+    files = {"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": V2_MOUNT, "sys/fs/cgroup/cpuset.cpus.effective": "0-3"}
+    assert host.available_cores(root=tree(tmp_path, {**files, "sys/fs/cgroup/cpu.max": "250000 100000"})) == 3
+    assert host.available_cores(root=tree(tmp_path, {**files, "sys/fs/cgroup/cpu.max": "700000 100000"})) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("0", {0}), ("0-2,5\n", {0, 1, 2, 5}), ("", set()), ("3-1", set()), ("-1", set()), ("0-99999999999", set())]
+)
+def test_a_list_of_cores(text: str, cores: set[int]) -> None:
+    assert host.cpu_list(text) == cores
+
+
+@pytest.mark.parametrize(
+    ("group", "mount", "folder"),
+    [
+        ("/docker/abcdef", "/docker/abc /sys/fs/cgroup", "sys/fs/cgroup"),  # another group, whose name begins alike
+        ("/../other", "/ /sys/fs/cgroup", "sys/fs/cgroup"),  # from a namespace that the group is outside of
+        ("/docker/abc/app", "/docker/abc /sys/fs/cgroup", "sys/fs/cgroup/app"),
+        ("/app", "/ /run/my\\040groups", "run/my groups/app"),
+    ],
+)
+def test_the_group_is_found_where_it_is_mounted(eight: None, tmp_path: Path, group: str, mount: str, folder: str) -> None:
+    where = {"proc/self/cgroup": f"0::{group}\n", "proc/self/mountinfo": f"30 23 0:26 {mount} rw - cgroup2 cgroup2 rw\n"}
+    root = tree(tmp_path, {**where, f"{folder}/cpu.max": "200000 100000", f"{folder}/memory.max": "70000000"})
+    assert (host.available_cores(root=root), host.memory_bytes(root=root)) == (2, 70_000_000)
+
+
 @given(st.text(max_size=200), st.text(max_size=200), st.text(max_size=30))
 def test_nonsense_in_the_kernel_s_files_leaves_the_affinity_or_less(
     tmp_path_factory: pytest.TempPathFactory, group: str, mounts: str, quota: str
@@ -114,6 +165,29 @@ def test_arm_names_its_features_otherwise(tmp_path: Path) -> None:
     assert not host.has_vnni(root=root)
 
 
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        ("model name\t: Some CPU @ 2 GHz\n", "Some CPU @ 2 GHz"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xd08\n", "Cortex-A72"),
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xD0B\n", "Cortex-A76"),
+        ("CPU implementer\t: 0x51\nCPU part\t: 0xd0b\n", None),  # the number means another core there
+        ("CPU implementer\t: 0x41\nCPU part\t: 0xfff\n", None),
+        ("model name\t: ARMv7 Processor rev 4 (v7l)\nCPU implementer\t: 0x41\nCPU part\t: 0xd03\n", "ARMv7 Processor rev 4 (v7l)"),
+        ("", None),
+    ],
+)
+def test_a_processor_is_named_by_its_name_or_an_arm_core_s_number(tmp_path: Path, lines: str, name: str | None) -> None:
+    assert host.processor(root=tree(tmp_path, {"proc/cpuinfo": "processor\t: 0\n" + lines})) == name
+
+
+@pytest.mark.parametrize(("x86", "vnni", "may"), [(True, False, True), (True, True, False), (False, False, False)])
+def test_int8_may_saturate_on_x86_without_vnni_only(monkeypatch: pytest.MonkeyPatch, x86: bool, vnni: bool, may: bool) -> None:
+    monkeypatch.setattr(host, "is_x86", lambda: x86)
+    monkeypatch.setattr(host, "has_vnni", lambda: vnni)
+    assert host.may_saturate() is may
+
+
 def test_a_machine_that_tells_nothing_has_no_extensions(tmp_path: Path) -> None:
     assert host.isa(root=tmp_path) == ()
     assert host.memory_bytes(root=tmp_path) is None
@@ -125,6 +199,34 @@ def test_memory_is_the_tighter_of_machine_and_cgroup(tmp_path: Path) -> None:
     assert host.memory_bytes(root=tree(tmp_path, files)) == 4096 * 1024
     tree(tmp_path, {"sys/fs/cgroup/memory.max": "1000000\n"})
     assert host.memory_bytes(root=tmp_path) == 1_000_000
+
+
+V1_MEMORY = "43 32 0:38 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n"
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [("64000000\n", 64_000_000), ("9223372036854771712\n", 4096 * 1024 * 1024), ("garbage", 4096 * 1024 * 1024)]
+)
+def test_a_v1_limit_of_the_group_or_one_above(tmp_path: Path, limit: str, said: int) -> None:
+    files = {"proc/meminfo": f"MemTotal: {4096 * 1024} kB\n", "proc/self/cgroup": "7:memory:/outer/app\n", "proc/self/mountinfo": V1_MEMORY}
+    tree(tmp_path, {**files, "sys/fs/cgroup/memory/outer/app/memory.limit_in_bytes": "9223372036854771712\n"})
+    assert host.memory_bytes(root=tree(tmp_path, {"sys/fs/cgroup/memory/outer/memory.limit_in_bytes": limit})) == said
+
+
+def test_without_proc_meminfo_no_limit_is_no_memory(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "7:memory:/\n",
+        "proc/self/mountinfo": V1_MEMORY,
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+    }
+    assert host.memory_bytes(root=tree(tmp_path, files)) is None
+
+
+def test_without_sys_the_affinity_and_the_machine_count(eight: None, tmp_path: Path) -> None:
+    """As where /sys isn't mounted, though /proc tells of groups."""
+    files = {"proc/meminfo": "MemTotal: 4096 kB\n", "proc/self/cgroup": "0::/app\n2:cpu,memory:/app\n", "proc/self/mountinfo": V2_MOUNT + V1_MOUNT}
+    root = tree(tmp_path, files)
+    assert (host.available_cores(root=root), host.memory_bytes(root=root), host.temperature_c(root=root)) == (8, 4096 * 1024, None)
 
 
 def test_the_hottest_sensor_counts(tmp_path: Path) -> None:

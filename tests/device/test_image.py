@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgecnn.artifact.spec import INTERPOLATIONS, Preprocess
-from edgecnn.device.image import MAX_PIXELS, normalization_table, normalize, open_image, to_input, to_uint8
+from edgecnn.device.image import MAX_PIXELS, normalization_table, normalize, open_image, ordered, steps, to_input, to_uint8
 from edgecnn.errors import ImageRejected, InputMissing
 from tests.fixtures.artifacts import encode
 
@@ -449,3 +449,21 @@ def test_to_input_is_decoding_then_normalizing(pre: Preprocess) -> None:
     found = to_input(data, pre)
     assert (found.shape, found.dtype) == ((1, pre.depth, 6, 8), np.float32)
     np.testing.assert_array_equal(found[0], normalize(to_uint8(data, pre), pre))
+
+
+# Step by step
+
+
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "L"])
+def test_the_steps_are_those_that_make_the_input(channels: str) -> None:
+    depth = (0.5,) if channels == "L" else (0.5, 0.5, 0.5)
+    pre = Preprocess(size=(12, 10), crop_size=(8, 6), resize_mode="shortest-edge", channels=channels, image_mean=depth, image_std=depth)  # type: ignore[arg-type]
+    made = list(steps(noise(24, 30, 3), pre))
+    assert [(step.name, step.image.size) for step in made] == [("decode", (30, 24)), ("convert", (30, 24)), ("resize", (15, 12)), ("crop", (6, 8))]
+    assert [step.image.mode for step in made] == ["RGB", *["L" if channels == "L" else "RGB"] * 3]
+    np.testing.assert_array_equal(ordered(made[-1].image, pre), to_uint8(noise(24, 30, 3), pre))
+
+
+def test_a_step_that_can_not_be_done_names_the_image() -> None:
+    with pytest.raises(ImageRejected, match=r"long\.png can't be converted"):
+        list(steps(noise(1, 8000, 3), Preprocess(size=(8000, 8000), resize_mode="shortest-edge"), name="long.png"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import subprocess
@@ -21,7 +22,7 @@ from edgecnn.device import measure as module
 from edgecnn.device.engines import open_graph
 from edgecnn.device.measure import BenchReport, Subject, measure, measure_all, open_subject, peak_memory_mib
 from edgecnn.errors import ArtifactRejected, GraphRejected, InputMissing, UsageError
-from tests.fixtures.artifacts import color_artifact
+from tests.fixtures.artifacts import color_artifact, manifest_of
 from tests.fixtures.graphs import color_classifier, one_node
 
 MS = 1_000_000
@@ -220,7 +221,8 @@ def test_peak_memory_without_proc_comes_from_getrusage(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(("batch", "images"), [(1, 1), (3, 3), ("batch", 1)])
 def test_an_artifact_is_timed_on_its_golden_inputs(tmp_path: Path, batch: int | str, images: int) -> None:
-    subject = open_subject(color_artifact(tmp_path / "colors.edgecnn", batch=batch), threads=1)
+    path = color_artifact(tmp_path / "colors.edgecnn", batch=batch)
+    subject = open_subject(path, threads=1)
     answers = subject.run()
     assert isinstance(answers, np.ndarray)
     assert answers.shape == (images, 3)
@@ -228,6 +230,8 @@ def test_an_artifact_is_timed_on_its_golden_inputs(tmp_path: Path, batch: int | 
     assert (subject.batch, subject.provider, subject.threads) == (images, "CPUExecutionProvider", 1)
     assert subject.load_ns is not None
     assert subject.load_ns > 0
+    report = measure_all([subject], warmup=0, min_seconds=0.0, min_runs=1)[0]
+    assert report.to_json_dict()["graph_sha256"] == manifest_of(path).member("model.onnx").sha256
 
 
 @pytest.mark.parametrize("batch", [1, 4, "batch"])
@@ -239,6 +243,7 @@ def test_a_bare_graph_is_timed_on_made_up_inputs(tmp_path: Path, batch: int | st
     assert isinstance(first, np.ndarray)
     assert first.shape == (subject.batch, 3) == (4 if batch == 4 else 1, 3)
     assert np.array_equal(first, np.asarray(second))  # the same input every time
+    assert subject.graph_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_graph_with_open_sizes_needs_them_fixed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from edgecnn.device.statistics import (
     Z95,
     PairedDifference,
+    counted_difference,
     images_needed,
     judge_drop,
     least_images,
@@ -263,7 +265,20 @@ def test_median_interval_takes_the_published_order_statistics() -> None:
     assert median_interval([]) == (-math.inf, math.inf)
 
 
+@pytest.mark.parametrize("count", [1001, 1234, 2500])
+def test_of_many_samples_it_takes_the_same_order_statistics_or_the_next_outside(count: int) -> None:
+    ways = [math.comb(count, heads) for heads in range(count // 2)]
+    beyond = sum(40 * total <= 2**count for total in itertools.accumulate(ways))
+    assert median_interval(range(count)) in [(beyond - 1 - more, count - beyond + more) for more in (0, 1)]
+
+
 def test_the_median_lies_inside_in_95_of_100_draws() -> None:
     draw = np.random.Generator(np.random.PCG64(1))
     inside = sum(low < math.log(2) < high for low, high in (median_interval(draw.exponential(size=15).tolist()) for _ in range(2000)))
     assert 0.95 < inside / 2000 < 0.98
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(-1, 0), (0, -1), (2, 2)])
+def test_counts_that_can_not_be_are_refused(only_a: int, only_b: int) -> None:
+    with pytest.raises(ValueError, match="of 3 images can't be right"):
+        counted_difference(3, only_a=only_a, only_b=only_b)

@@ -18,7 +18,8 @@ from edgecnn.device.model import load
 from edgecnn.device.validate import accuracy, check_golden
 from edgecnn.errors import CheckpointRejected, InputMissing, RecipeError
 from edgecnn.report.about import read_about
-from edgecnn.report.card import card, read_artifact
+from edgecnn.report.card import card
+from edgecnn.report.subject import read_artifact
 from edgecnn.train.checkpoint import load_checkpoint
 from edgecnn.train.recipe import load_recipe
 

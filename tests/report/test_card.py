@@ -15,8 +15,9 @@ from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.data.collection import Item
 from edgecnn.errors import ArtifactRejected, InputMissing, UsageError
 from edgecnn.report.about import About, parse_about, read_about
-from edgecnn.report.card import card, measure, read_artifact
+from edgecnn.report.card import card
 from edgecnn.report.markdown import code, table, text
+from edgecnn.report.subject import measure, read_artifact
 from tests.fixtures.artifacts import COLORS, color_artifact, color_spec, solid, tiny_artifact
 from tests.fixtures.graphs import color_classifier
 
@@ -124,7 +125,10 @@ def test_another_model_is_no_twin(artifact: Path, tmp_path: Path) -> None:
 
 def test_an_artifact_packed_by_force_says_so(tmp_path: Path) -> None:
     forced = color_artifact(tmp_path / "forced.edgecnn", force=True)
-    assert "packed by force" in card(read_artifact(forced))
+    document = card(read_artifact(forced))
+    assert "packed by force" in document
+    assert "were not compared with" in document
+    assert rows(document, "Parity") == []
 
 
 def test_a_damaged_artifact_gets_no_card(artifact: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from edgecnn.artifact.records import EpochMetrics
 from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.errors import CheckpointRejected, InputMissing, OutputNotWritable
-from edgecnn.train.checkpoint import Checkpoint, EpochMetrics, Header, load_checkpoint, save_checkpoint
+from edgecnn.train.checkpoint import Checkpoint, Header, load_checkpoint, save_checkpoint
 from edgecnn.train.nets import build_net
 from edgecnn.train.recipe import NetConfig
 

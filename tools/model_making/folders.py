@@ -18,7 +18,8 @@ from edgecnn.artifact.files import write_atomic
 from edgecnn.build.pipeline import Event
 from edgecnn.data import Collection, Item
 from edgecnn.report.about import read_about
-from edgecnn.report.card import card, measure, read_artifact
+from edgecnn.report.card import card
+from edgecnn.report.subject import measure, read_artifact
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WRITTEN_BY_HAND = ("recipe.toml", "about.md", "network.py")

@@ -8,22 +8,24 @@ import io
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from edgecnn.artifact.codec import CodecError, decode
+from edgecnn.artifact.files import cache_folder
 from edgecnn.artifact.spec import ModelSpec, Preprocess, make_spec
 from edgecnn.build.pipeline import export
 from edgecnn.data import Collection, Item, open_collection
 from edgecnn.errors import DownloadFailed, RecipeError
-from edgecnn.train.fetch import cache_folder
 from edgecnn.train.recipe import tomllib
 from model_making.folders import slug, teller, write_card
 
@@ -100,9 +102,7 @@ def make_published(stage: Path, folder: Path, elsewhere: Path) -> None:
     """Artifact, samples and card of the network that network.py builds from the published weights."""
     recipe = load_published(folder / "recipe.toml")
     spec, photos = recipe.spec(), recipe.photos
-    weights = elsewhere / Path(recipe.weights.file).name
-    weights.write_bytes(fetch(recipe.weights))
-    network = _import(stage / "network.py").build(str(weights))
+    network = build_network(stage, recipe)
     calibration = crops(photos.calibration, photos.calibration_crops, seed=photos.seed)
     validation = crops(photos.validation, photos.validation_crops, seed=photos.seed + 1)
     float32 = elsewhere / f"{spec.name}-float32.edgecnn"
@@ -115,6 +115,14 @@ def make_published(stage: Path, folder: Path, elsewhere: Path) -> None:
     write_samples(photos, stage / "samples")
     judged = open_collection(folder / recipe.evaluation.path)
     write_card(stage, artifact, float32, Relabelled(whole=judged, evaluation=recipe.evaluation, labels=spec.labels), name=recipe.evaluation.name)
+
+
+def build_network(folder: Path, recipe: Published) -> Any:
+    """What network.py in the folder builds from the published weights. Raises DownloadFailed."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        weights = Path(elsewhere) / Path(recipe.weights.file).name
+        weights.write_bytes(fetch(recipe.weights))
+        return _import(folder / "network.py").build(str(weights))
 
 
 def _import(path: Path) -> ModuleType:

@@ -18,12 +18,11 @@ import numpy as np
 from onnx import ModelProto
 
 from edgecnn import __version__
-from edgecnn.artifact.files import write_atomic
+from edgecnn.artifact.files import cache_folder, write_atomic
 from edgecnn.build.quantize import Calibration
 from edgecnn.build.quantize._ranges import BINS, Statistics, measure
 from edgecnn.device.host import describe
 from edgecnn.errors import OutputNotWritable
-from edgecnn.train.fetch import cache_folder
 
 KEPT = 64
 """Files: some 3 MB each for a network of a hundred tensors with histograms."""

@@ -1,6 +1,6 @@
 """Inference engines, one a file, behind one small protocol. The file's name is the engine's name.
 
-Each module has `available() -> bool` and `open_graph(model, *, threads=None, optimize=True, provider=None) -> Engine`,
+Each module has `available() -> bool` and `open_graph(model, *, threads=None, optimize=True, provider=None, precise=None) -> Engine`,
 and imports its runtime only inside those.
 """
 
@@ -56,11 +56,20 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
-def open_graph(model: bytes | Path, *, engine: str = "ort", threads: int | None = None, optimize: bool = True, provider: str | None = None) -> Engine:
+def open_graph(
+    model: bytes | Path,
+    *,
+    engine: str = "ort",
+    threads: int | None = None,
+    optimize: bool = True,
+    provider: str | None = None,
+    precise: bool | None = None,
+) -> Engine:
     """An ONNX graph (its bytes, or a file) loaded into the named engine.
 
     threads: at most what this process may use, which is the default; optimize: False runs the graph exactly as it stands, for references;
-    provider: the engine's execution provider, its CPU one by default.
+    provider: the engine's execution provider, its CPU one by default; precise: whether int8 products that this CPU would let saturate are to be
+    computed by slower kernels that don't, which they are by default wherever it may.
     Raises UsageError, GraphRejected, InputMissing or ProviderMissing.
     """
     try:
@@ -69,5 +78,5 @@ def open_graph(model: bytes | Path, *, engine: str = "ort", threads: int | None 
         if engine in names():
             raise
         raise UsageError(f"there is no engine {engine!r}{suggestion(engine, names())}; the engines are {', '.join(names())}.") from None
-    opened: Engine = module.open_graph(model, threads=threads, optimize=optimize, provider=provider)
+    opened: Engine = module.open_graph(model, threads=threads, optimize=optimize, provider=provider, precise=precise)
     return opened

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecnn.device.engines import TensorInfo
-from edgecnn.device.host import available_cores, has_vnni, is_x86
+from edgecnn.device.host import available_cores, installed_runtime, may_saturate
 from edgecnn.errors import GraphRejected, InputMissing, ProviderMissing, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,26 @@ def available() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
+def runtime() -> Any:
+    """The module onnxruntime. Raises ProviderMissing where it is installed and can't be imported, ModuleNotFoundError where it isn't there."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise
+    except ImportError as error:
+        raise ProviderMissing(f"onnxruntime can't be imported here ({_import_fault(error)}).") from error
+    return onnxruntime
+
+
+def _import_fault(error: ImportError) -> str:
+    version = installed_runtime() or "of unknown version"
+    release = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    # its own requirements let pip take a newer numpy, and then it says nothing
+    if () < release < (1, 19) and int(np.__version__.partition(".")[0]) >= 2:
+        return f"{version} was built for numpy 1, and numpy {np.__version__} is installed; run: pip install 'numpy<2'"
+    return f"{_first_line(error)}; install it anew, or another version than {version}"
+
+
 def allowed_threads(threads: int | None) -> int:
     """`threads`, or all that this process may use. Raises UsageError for fewer than one or more than allowed."""
     allowed = available_cores()
@@ -48,11 +68,12 @@ def allowed_threads(threads: int | None) -> int:
     return threads
 
 
-def open_graph(model: bytes | Path, *, threads: int | None = None, optimize: bool = True, provider: str | None = None) -> OrtEngine:
+def open_graph(
+    model: bytes | Path, *, threads: int | None = None, optimize: bool = True, provider: str | None = None, precise: bool | None = None
+) -> OrtEngine:
     """See edgecnn.device.engines.open_graph."""
     threads = allowed_threads(threads)
-    import onnxruntime
-
+    onnxruntime = runtime()
     if isinstance(model, Path) and not model.is_file():
         raise InputMissing(f"{model} doesn't exist; give an ONNX file.")
     provider = _provider(provider, onnxruntime.get_available_providers())
@@ -60,7 +81,8 @@ def open_graph(model: bytes | Path, *, threads: int | None = None, optimize: boo
     source = str(model) if isinstance(model, Path) else model
     try:
         # without enable_fallback=0 a provider that fails prints a banner, and the CPU quietly takes its place
-        session = onnxruntime.InferenceSession(source, _options(threads, optimize), providers=chain, enable_fallback=0)
+        options = _options(threads, optimize, may_saturate() if precise is None else precise)
+        session = onnxruntime.InferenceSession(source, options, providers=chain, enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base class of their own
         if provider != CPU and (isinstance(error, (RuntimeError, ValueError)) or type(error).__name__ in ("EPFail", "EngineError")):
             raise ProviderMissing(f"{provider} can't be loaded here ({_first_line(error)}); use {CPU}.") from error
@@ -73,7 +95,7 @@ def open_graph(model: bytes | Path, *, threads: int | None = None, optimize: boo
     return OrtEngine(session, provider=loaded, threads=threads)
 
 
-def _options(threads: int, optimize: bool) -> onnxruntime.SessionOptions:
+def _options(threads: int, optimize: bool, precise: bool) -> onnxruntime.SessionOptions:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -85,8 +107,8 @@ def _options(threads: int, optimize: bool) -> onnxruntime.SessionOptions:
     options.log_severity_level = _FATAL
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
-    if is_x86() and not has_vnni():
-        # U8S8 products saturate in 16 bits there; this takes a kernel that doesn't
+    if precise:
+        # a slower kernel, which doesn't add products in 16 bits; onnxruntime takes it only where its own would saturate
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
