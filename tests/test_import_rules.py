@@ -42,7 +42,7 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "diff")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "diff", "completion")
 
 
 def modules(package: str) -> list[str]:
