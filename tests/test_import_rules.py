@@ -43,7 +43,7 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "targets", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "probe", "diff")
+DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "probe", "diff", "completion")
 
 
 def modules(package: str) -> list[str]:

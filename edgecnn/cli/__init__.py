@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from edgecnn.errors import EdgecnnError
 
 _HERE = os.path.dirname(__file__)
 _BUG, _INTERRUPTED = 70, 130
 # a command that needs what the extras bring imports one of these, itself or in the helper beside it
 _HOST = re.compile(r"^\s*(?:from|import) edgecnn\.(?:build|train)\b", re.MULTILINE)
+_EXTRA = re.compile(r'\brequire_extra\("([\w-]+)"\)')
 _SUMMARY = re.compile(r'\A"""(.+?)(?:"""|\n)')
 
 
@@ -52,18 +55,42 @@ class Commands(click.Group):
             raise click.UsageError(f"there is no command {name!r}{suggestion(name, known) or '; there are ' + ', '.join(known)}", ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=_summary(_source_of(name))) for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {"Device commands": [], "Host commands (they need: pip install 'edgecnn[all]')": []}
         device, host = groups.values()
+        extras = set()
         for name in self.list_commands(ctx):
-            source = _text_of(name.replace("-", "_"))
-            summary = _SUMMARY.match(source)
-            host_side = _HOST.search(source + _text_of("_" + name.replace("-", "_")))
-            (host if host_side else device).append((name, summary[1] if summary else ""))
+            source = _source_of(name)
+            if _HOST.search(source):
+                host.append((name, _summary(source)))
+                continue
+            wanted = _EXTRA.search(source)
+            extras |= {wanted[1]} if wanted else set()
+            device.append((name, _summary(source) + (f" [{wanted[1]}]" if wanted else "")))
         for title, rows in groups.items():
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+        for extra in sorted(extras):
+            formatter.write_paragraph()
+            formatter.write_text(f"[{extra}]: its pages need pip install 'edgecnn[{extra}]'.")
+
+
+def _source_of(command: str) -> str:
+    """The texts of a command's file and of the helper beside it."""
+    stem = command.replace("-", "_")
+    return _text_of(stem) + _text_of(f"_{stem}")
+
+
+def _summary(source: str) -> str:
+    found = _SUMMARY.match(source)
+    return found[1] if found else ""
 
 
 def _text_of(stem: str) -> str:

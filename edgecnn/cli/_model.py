@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgecnn.cli import _complete
+
 if TYPE_CHECKING:
     from edgecnn.device.model import Model
     from edgecnn.store import Start
@@ -28,7 +30,7 @@ def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def model_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """FILE, as the parameter `file`: the path of an artifact, or of the version's folder where it names one in the store."""
 
-    @click.argument("file")
+    @click.argument("file", shell_complete=_complete.model)
     @store_option
     @functools.wraps(function)
     def locating(*arguments: Any, file: str, store: Path | None, **keywords: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgecnn.cli import _complete
 from edgecnn.cli._model import model_argument
 from edgecnn.cli._options import json_option, require_extra
 from edgecnn.cli._source import PATH, source_options
@@ -14,7 +15,13 @@ from edgecnn.cli._source import PATH, source_options
 
 @click.command(epilog="Example: edgecnn blame mine.edgecnn --reference runs/mine/model.safetensors --data photos/others --calibration photos/some")
 @model_argument
-@click.option("--reference", required=True, metavar="SOURCE", help="What FILE was exported from: a checkpoint, an .onnx, ..., e.g. net.onnx.")
+@click.option(
+    "--reference",
+    required=True,
+    metavar="SOURCE",
+    shell_complete=_complete.path,
+    help="What FILE was exported from: a checkpoint, an .onnx, ..., e.g. net.onnx.",
+)
 @click.option("--data", type=PATH, metavar="DATA", help="Images to compare answers on, e.g. photos/others.  [default: FILE's few golden ones]")
 @click.option("--calibration", type=PATH, metavar="DATA", help="The images that int8's ranges were measured on, to quantize again, e.g. photos/some.")
 @click.option("--images", type=int, default=256, show_default=True, metavar="N", help="How many of --data at most, e.g. 1000.")

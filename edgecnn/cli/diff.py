@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgecnn.cli import _complete
 from edgecnn.cli._model import store_option
 from edgecnn.cli._options import json_option, threads_option
 from edgecnn.cli._trust import trust_options
@@ -17,8 +18,8 @@ _COUNTED = ("preprocess", "labels", "task", "graph", "weights", "scales", "answe
 
 
 @click.command(epilog="Example: edgecnn diff old.edgecnn new.edgecnn --data photos/test --bench -o diff.html")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="A", shell_complete=_complete.model)
+@click.argument("b", metavar="B", shell_complete=_complete.model)
 @click.option("--data", type=_PATH, help="Images to decide with both, with labels to tell who is right, e.g. photos/test.")
 @click.option("--bench", is_flag=True, help="Measure the latency of both, in bursts that take turns.")
 @click.option("--min-seconds", type=float, default=5.0, show_default=True, metavar="S", help="For --bench: least time in timed runs, a file.")

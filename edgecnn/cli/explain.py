@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgecnn.cli import _complete
 from edgecnn.cli._model import model_argument
 from edgecnn.cli._options import threads_option
 from edgecnn.cli._trust import trust_options
@@ -21,7 +22,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command(epilog="Example: edgecnn explain resnet8.edgecnn cat.jpg -o cat.html")
 @model_argument
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", shell_complete=_complete.path)
 @click.option("-o", "--output", type=_PATH, required=True, metavar="PAGE", help="The page to write, e.g. cat.html.")
 @click.option("--compare", type=_PATH, metavar="OTHER", help="The same network in another form, shown beside FILE, e.g. resnet8-int8.edgecnn.")
 @threads_option

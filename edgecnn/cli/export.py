@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from edgecnn.cli import _complete
 from edgecnn.cli._options import json_option, require_extra
 from edgecnn.cli._source import PATH, pairs, source_options
 
@@ -50,7 +51,7 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
     cls=_Export,
     epilog="Example: edgecnn export runs/mine/model.safetensors -o mine.edgecnn --quantize int8 --calibration photos/some --validation photos/others",
 )
-@click.argument("source")
+@click.argument("source", shell_complete=_complete.path)
 @click.option("-o", "--output", required=True, type=PATH, metavar="FILE", help="The artifact to write, e.g. mine-1.0.0.edgecnn.")
 @click.option("--quantize", type=click.Choice(_quantizers()), default="none", show_default=True, help="How to make it smaller and faster, e.g. int8.")
 @click.option(
@@ -84,7 +85,9 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
 @click.option("--name", metavar="TEXT", help="The model's name, e.g. flowers.  [default: the source's]")
 @click.option("--model-version", "version", metavar="TEXT", help="The model's version, e.g. 1.2.0.")
 @click.option("--sequence", type=int, metavar="N", help="Place in the order of releases, e.g. 7; devices take only higher ones.")
-@click.option("--labels", metavar="FILE|TEXT", help="The labels, one a line or with commas, e.g. labels.txt or cat,dog.")
+@click.option(
+    "--labels", metavar="FILE|TEXT", shell_complete=_complete.path, help="The labels, one a line or with commas, e.g. labels.txt or cat,dog."
+)
 @click.option(
     "--preprocess", metavar="SPEC", help="From image to input, e.g. imagenet, or size=32x32,mean=0.5,0.5,0.5,std=0.25,0.25,0.25, or a file.toml."
 )

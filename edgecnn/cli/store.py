@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgecnn.cli import _complete
 from edgecnn.cli._model import store_option
 from edgecnn.cli._options import json_option, note, put, put_json
 from edgecnn.cli._trust import trust_options
@@ -44,7 +45,7 @@ def install(file: Path, store: Path | None, allow_downgrade: bool, trust_key: Pa
 
 
 @command.command(epilog="Example: edgecnn store activate five@1.0.0 --allow-downgrade")
-@click.argument("version", metavar="NAME@VERSION")
+@click.argument("version", metavar="NAME@VERSION", shell_complete=_complete.installed)
 @store_option
 @_DOWNGRADE
 @json_option
@@ -60,7 +61,7 @@ def activate(version: str, store: Path | None, allow_downgrade: bool, as_json: b
 
 
 @command.command(epilog="Example: edgecnn store rollback five")
-@click.argument("name")
+@click.argument("name", shell_complete=_complete.installed)
 @store_option
 @json_option
 def rollback(name: str, store: Path | None, as_json: bool) -> None:
@@ -74,7 +75,7 @@ def rollback(name: str, store: Path | None, as_json: bool) -> None:
 
 
 @command.command(epilog="Example: edgecnn store remove five@1.0.0")
-@click.argument("version", metavar="NAME@VERSION")
+@click.argument("version", metavar="NAME@VERSION", shell_complete=_complete.installed)
 @store_option
 @json_option
 def remove(version: str, store: Path | None, as_json: bool) -> None:

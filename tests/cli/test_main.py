@@ -57,8 +57,19 @@ def test_help_lists_every_command_with_a_line_and_imports_none() -> None:
 def test_help_tells_host_and_device_commands_apart(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     device, host = capsys.readouterr().out.split("Device commands:")[1].split("Host commands")
-    for name, here in (("run", device), ("inspect", device), ("validate", device), ("bench", device), ("train", host), ("export", host)):
-        assert (f"\n  {name} " in here) == (name in COMMANDS)
+    wanted = {device: ("run", "inspect", "validate", "bench", "report", "explain", "diff", "completion"), host: ("train", "export", "blame")}
+    for group, names in wanted.items():
+        for name in names:
+            assert f"\n  {name} " in group
+
+
+def test_help_says_which_device_commands_want_an_extra_for_their_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.endswith("[report]: its pages need pip install 'edgecnn[report]'.\n")
+    device = out.split("Device commands:")[1].split("Host commands")[0]
+    rows = [" ".join(row.split()) for row in device.replace("\n  ", "\0").replace("\0          ", " ").split("\0") if row.strip()]
+    assert {row.split()[0] for row in rows if row.endswith("[report]")} == {"report", "explain", "diff"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

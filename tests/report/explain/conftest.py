@@ -22,6 +22,7 @@ FORMS = ("float32", "int8")
 
 Artifacts = Callable[[str, str], Path]
 Open = Callable[..., Subject]
+Make = Callable[[ModelSpec, bytes], Subject]
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def opened() -> Iterator[Open]:
 
 
 @pytest.fixture
-def made(tmp_path: Path, opened: Open) -> Callable[[ModelSpec, bytes], Subject]:
+def made(tmp_path: Path, opened: Open) -> Make:
     """made(spec, graph): a Subject of a graph that is packed for it."""
     return lambda spec, model: opened(tiny_artifact(tmp_path / f"{spec.name}.edgecnn", spec=spec, model=model))
 

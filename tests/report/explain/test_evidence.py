@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from edgecnn.artifact.spec import ModelSpec, Preprocess, make_spec
 from edgecnn.report.explain.evidence import Evidence, evidence, occlusion, pooled_end, spread
 from edgecnn.report.explain.subject import Subject
 from tests.fixtures.onnx_nets import Net
-from tests.report.explain.conftest import FORMS, Artifacts, Open, picture_of, sample
+from tests.report.explain.conftest import FORMS, Artifacts, Make, Open, picture_of, sample
 
-Make = Callable[[ModelSpec, bytes], Subject]
 LABELS = ("red", "green", "blue")
 
 
