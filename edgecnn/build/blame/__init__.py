@@ -130,6 +130,7 @@ def _layers(subject: Subject, graphs: tuple[Graph, ...], measured: Measured, tel
         normalize(measured.pixels, subject.float_spec.preprocess),
         quantized_inputs=normalize(measured.pixels, subject.spec.preprocess),
         options=_quantizer(subject)[1],
+        allowed_db=measured.limits.min_sqnr_db,
         progress=lambda done, total: tell(f"measuring layers, {done} of {total}"),
     )
 
@@ -196,7 +197,7 @@ def _notes(subject: Subject, chosen: Collection, found: tuple[LayerRow, ...], *,
         yield "the calibration images weren't needed: no ranges were measured when the artifact was made"
     if found and _quantizer(subject)[1].get(QAT_STEPS):
         yield "its weights were fine-tuned together, so what one layer costs alone says less of it"
-    strangers = [tensor.tensor for layer in found for tensor in layer.tensors if not tensor.matched]
+    strangers = [tensor.tensor for layer in found for tensor in layer.tensors if not tensor.matched and tensor.kind != "bias"]
     if strangers:
         more = f" and {len(strangers) - 3} more" if len(strangers) > 3 else ""
         yield f"the float graph has nothing like {', '.join(strangers[:3])}{more}, so no error can be told there"

@@ -11,8 +11,8 @@ from edgecnn.build.blame.records import number_text as _n
 Options = Mapping[str, Any]
 """A quantizer's options, and what they are now; others aren't named."""
 
-FINE_DB = 45.0
-"""A layer that costs the answers less than this isn't worth a change."""
+FINE_DB = 20.0
+"""A layer that makes so much less noise than is allowed isn't worth a change: it is 1 %."""
 
 MOST_OF_IT = 0.75
 """Layers stand out where a few of them make so much of the noise that all make, each measured alone."""
@@ -27,15 +27,18 @@ UNEVEN = 8.0
 """A channel so many times as loud as the middle one: three bits are lost to half of the channels."""
 
 
-def outstanding(rows: Sequence[LayerRow]) -> tuple[str, ...]:
-    """The layers that stand out, the worst first: the fewest that make most of the noise, as long as they are a third of all or fewer."""
+def outstanding(rows: Sequence[LayerRow], *, allowed_db: float) -> tuple[str, ...]:
+    """The layers that stand out, the worst first: the fewest that make most of the noise, as long as they are a third of all or fewer.
+
+    allowed_db: the least SQNR that will do, of the logits.
+    """
     powers = {row.layer: 10 ** (-row.sqnr_db / 10) for row in rows if row.sqnr_db is not None}
     found: list[str] = []
     for name in sorted(powers, key=lambda name: -powers[name]):
         if sum(powers[other] for other in found) >= MOST_OF_IT * sum(powers.values()):
             break
         found.append(name)
-    fine = 10 ** (-FINE_DB / 10)
+    fine = 10 ** (-(allowed_db + FINE_DB) / 10)
     return tuple(name for name in found if powers[name] > fine) if len(found) <= max(1, len(rows) // 3) else ()
 
 

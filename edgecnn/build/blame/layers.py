@@ -34,12 +34,14 @@ def measure(
     *,
     quantized_inputs: NDArray[np.generic] | None = None,
     options: Options | None = None,
+    allowed_db: float = math.inf,
     progress: Progress = lambda done, total: None,
 ) -> tuple[LayerRow, ...]:
     """The quantized layers of `quantized_model` against `float_model`, the worst first; empty where it has no pairs.
 
     inputs: float32 (n, channels, height, width); quantized_inputs: the same images as the quantized graph takes them, where that is otherwise;
-    options: of the quantizer, with their values, which advice may name. Memory doesn't grow with the images but by the inputs themselves.
+    options: of the quantizer, with their values, which advice may name; allowed_db: the least SQNR of the logits that will do.
+    Memory doesn't grow with the images but by the inputs themselves.
     """
     reference, quantized = matching_graph(float_model), parse(quantized_model)
     layers = quantized_layers(reference, quantized)
@@ -48,7 +50,7 @@ def measure(
     taken = _activations(reference, quantized, layers, inputs, inputs if quantized_inputs is None else quantized_inputs)
     found = {each.name: each for each in measure_layers(reference, layers, lambda: iter((inputs,)), progress=progress)}
     rows = [_row(layer, found.get(layer.name), taken) for layer in layers]
-    apart = outstanding(rows)
+    apart = outstanding(rows, allowed_db=allowed_db)
     rows = [replace(row, advice=advise(row, options or {})) if row.layer in apart else row for row in rows]
     return tuple(sorted(rows, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db))
 
