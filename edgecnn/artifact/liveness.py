@@ -4,19 +4,19 @@ A tensor lives from the node that makes it to the last one that reads it, in the
 the end. Buffers are shared as runtimes share them: a reshaped tensor is the same bytes; an elementwise result takes the place of an operand that
 nobody reads any more; and where quantized operators run in integers (DequantizeLinear, layer, QuantizeLinear), only the integers are held.
 Constants, and what is computed from them alone, are no activations. What kernels need for themselves (unrolled windows, packed weights, another
-layout) isn't counted: it differs from runtime to runtime.
+layout) isn't counted: it differs from runtime to runtime, and onnxruntime's is in `memory`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgecnn.artifact.dtypes import infer_dtypes
 from edgecnn.artifact.model_proto import Graph, Node
 from edgecnn.artifact.shapes import infer_shapes
-from edgecnn.artifact.sizes import coefficient
+from edgecnn.artifact.sizes import Dims, coefficient
 from edgecnn.artifact.tensor_proto import BITS
 from edgecnn.errors import GraphRejected
 
@@ -43,10 +43,26 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """What one node does to memory. made: bytes of the buffers that begin with it, by the tensor that they are named after; ended: those that
+    nobody needs after it; integers: whether a convolution of integers would do the node's work; shapes: of all tensors of the graph."""
+
+    node: Node
+    made: Mapping[str, int]
+    ended: tuple[str, ...]
+    integers: bool
+    shapes: Mapping[str, Dims]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Liveness:
-    """steps: in the graph's order, without those that move no data of their own."""
+    """steps: in the graph's order, without those that move no data of their own; turns: of all nodes that aren't constant; given, results:
+    bytes of the buffers of the graph's inputs and outputs, by name."""
 
     steps: tuple[Step, ...]
+    turns: tuple[Turn, ...]
+    given: Mapping[str, int]
+    results: Mapping[str, int]
 
     @property
     def peak(self) -> Step:
@@ -56,10 +72,13 @@ class Liveness:
 
 def liveness(graph: Graph) -> Liveness:
     """Raises GraphRejected where a tensor's size can't be told beforehand, and for a graph in which nothing computes on the input."""
-    found = tuple(_Walk(graph).steps())
+    walk = _Walk(graph)
+    turns = tuple(walk.turns())
+    found = tuple(walk.steps(turns))
     if not found:
         raise GraphRejected("The graph computes nothing on its input, so it needs no memory for activations; give a network.")
-    return Liveness(steps=found)
+    results = {home: walk.size(home) for home in sorted({walk.home.get(name, name) for name in walk.outputs})}
+    return Liveness(steps=found, turns=turns, given={name: walk.size(name) for name in sorted(walk.mine)}, results=results)
 
 
 class _Walk:
@@ -147,29 +166,35 @@ class _Walk:
         candidates = read[:1] if node.operator in _UNARY else read if node.operator in _BINARY and name not in self.integer else []
         for operand in candidates:
             home = self.home.get(operand, operand)
-            if home not in self.mine and self.last[home] == at and self._bytes(home) == self._bytes(name):
+            if home not in self.mine and self.last[home] == at and self.size(home) == self.size(name):
                 return home
         return None
 
     def _takes_integers(self, reader: Node) -> bool:
         return reader.operator in _PRODUCTS or any(name in self.integer for name in reader.outputs)
 
-    def _bytes(self, name: str) -> int:
+    def size(self, name: str) -> int:
         return math.ceil(coefficient(self.shapes.get(name, ())) * BITS.get(self.integer.get(name) or self.dtypes[name], 32) / 8)
 
-    def steps(self) -> Iterator[Step]:
+    def turns(self) -> Iterator[Turn]:
         ends: dict[int, list[str]] = {}
         for home, at in self.last.items():
             ends.setdefault(at, []).append(home)
         made = set(self.mine)
-        alive = sum(map(self._bytes, made))
         for at, node in enumerate(self.nodes):
-            fresh = {self.home[name] for name in node.outputs if name} - made
-            alive += sum(map(self._bytes, fresh))
-            made |= fresh
+            fresh = {self.home[name]: self.size(self.home[name]) for name in node.outputs if name and self.home[name] not in made}
+            made.update(fresh)
+            integers = node.operator == "Conv" and bool(node.inputs) and node.inputs[0] in self.ready
+            yield Turn(node=node, made=fresh, ended=tuple(ends.get(at, ())), integers=integers, shapes=self.shapes)
+
+    def steps(self, turns: Iterable[Turn]) -> Iterator[Step]:
+        alive = sum(map(self.size, self.mine))
+        for turn in turns:
+            node = turn.node
+            alive += sum(turn.made.values())
             if not self._idle(node):
                 yield Step(name=node.name or node.outputs[0], operator=node.operator, bytes=alive)
-            alive -= sum(self._bytes(home) for home in ends.get(at, []))
+            alive -= sum(map(self.size, turn.ended))
 
     def _idle(self, node: Node) -> bool:
         """Whether the node only says how to read bytes that are there."""

@@ -13,6 +13,7 @@ from edgecnn.artifact.graph import Graph, Value, check_device_graph, layers, rea
 from edgecnn.artifact.manifest import Manifest, Report
 from edgecnn.artifact.records import Layer, ParityReport, Stage
 from edgecnn.artifact.spec import Preprocess
+from edgecnn.cli._memory import Need, need
 from edgecnn.cli._options import columns, shown
 from edgecnn.errors import GraphRejected
 from edgecnn.sign import open_trusted
@@ -25,6 +26,8 @@ _QDQ = ("QuantizeLinear", "DequantizeLinear")
 class View(Protocol):
     """A file that was read, ready to be told of."""
 
+    @property
+    def need(self) -> Need: ...
     def facts(self) -> dict[str, Any]: ...
     def lines(self) -> Iterator[str]: ...
 
@@ -37,13 +40,15 @@ class ArtifactView:
     size: int
     manifest: Manifest
     report: Report
+    need: Need
 
     @classmethod
     def read(cls, path: Path) -> ArtifactView:
         """Raises InputMissing or ArtifactRejected."""
         with open_trusted(path, None) as bundle:
             bundle.verify()
-            return cls(path=path, size=bundle.file_size, manifest=bundle.manifest, report=bundle.report())
+            found = need(bundle.check_graph(), bundle.manifest.member("model.onnx").size)
+            return cls(path=path, size=bundle.file_size, manifest=bundle.manifest, report=bundle.report(), need=found)
 
     def facts(self) -> dict[str, Any]:
         manifest = self.manifest
@@ -52,6 +57,7 @@ class ArtifactView:
         facts["parity"] = _parity_facts(manifest.parity)
         facts["layers"] = encode(self.report.layers)
         facts["totals"] = _totals(self.report.layers)
+        facts["memory"] = self.need.facts()
         facts["stages"] = [_stage_facts(stage) for stage in self.report.stages]
         return facts
 
@@ -70,6 +76,7 @@ class ArtifactView:
             *_preprocess(spec.preprocess),
             *([("target", self.report.target)] if self.report.target else []),
             ("graph", f"quantization {manifest.quantization}, opset {manifest.opset}, IR {manifest.ir_version}"),
+            ("memory", shown(self.need.line())),
             ("parity", _parity(manifest)),
             ("licences", _pairs(manifest.licenses) or "none stated"),
             ("made with", _pairs({"edgecnn": manifest.edgecnn_version, **manifest.tools})),
@@ -97,6 +104,10 @@ class GraphView:
         except GraphRejected as error:
             raise GraphRejected(f"{path}: {error}") from None
 
+    @property
+    def need(self) -> Need:
+        return need(self.graph, self.size)
+
     def facts(self) -> dict[str, Any]:
         graph, table = self.graph, layers(self.graph)
         return {
@@ -116,6 +127,7 @@ class GraphView:
             "refused_by_devices": self._refusal(),
             "layers": encode(table),
             "totals": _totals(table),
+            "memory": self.need.facts(),
         }
 
     def lines(self) -> Iterator[str]:
@@ -129,6 +141,7 @@ class GraphView:
             *(("output", _tensor(shown(value.name), value.dtype, value.shape)) for value in graph.outputs),
             ("operators", ", ".join(f"{count} {shown(name)}" for name, count in operators.most_common())),
             ("devices", self._refusal() or "take this graph"),
+            ("memory", shown(self.need.line())),
             *(("metadata", f"{shown(key)} = {shown(value[:200])}") for key, value in graph.metadata.items()),
         ]
         yield from columns(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import click
 from edgecnn.errors import ExtraMissing, OutputNotWritable
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 
 def artifact_argument(function: F) -> F:
@@ -29,6 +32,23 @@ def json_option(function: F) -> F:
 def threads_option(function: F) -> F:
     """--threads N, as the parameter `threads`; the engine refuses a number that this process may not use, naming the one that it may."""
     return click.option("--threads", type=int, metavar="N", help="CPU threads, e.g. 1.  [default: all that this process may use]")(function)
+
+
+def memory_option(function: F) -> F:
+    """--memory-limit, as the parameter `memory_limit`: bytes, or None."""
+    return click.option(
+        "--memory-limit", metavar="BYTES", callback=_limit, help="Warn when it needs more memory than the device has to spare, e.g. 64MB or 1.5GiB."
+    )(function)
+
+
+def _limit(_: click.Context, __: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([a-z]*)", value.strip().lower(), re.ASCII)
+    size = round(float(found[1]) * _UNITS[found[2]]) if found and found[2] in _UNITS else 0
+    if not size:
+        raise click.BadParameter(f"{value!r} is no amount of memory; give bytes, or a number with KB, MB, GB, KiB, MiB or GiB")
+    return size
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgecnn.cli import _complete
-from edgecnn.cli._options import json_option, require_extra
+from edgecnn.cli._options import json_option, memory_option, require_extra
 from edgecnn.cli._source import PATH, pairs, source_options
 
 
@@ -114,8 +114,9 @@ def _batch(_: click.Context, __: click.Parameter, value: str | None) -> int | st
 )
 @click.option("--force", is_flag=True, help="Pack what falls short of its proof, marked so, e.g. to look into it on a device.")
 @click.option("--log", type=PATH, metavar="FILE", help="Keep what the exporter's libraries say, e.g. export.log.  [default: kept on failure only]")
+@memory_option
 @json_option
-def command(source: str, output: Path, log: Path | None, as_json: bool, **options: Any) -> None:
+def command(source: str, output: Path, log: Path | None, as_json: bool, memory_limit: int | None, **options: Any) -> None:
     """Export SOURCE, prove that the graph still gives its answers, and write an artifact.
 
     SOURCE is a checkpoint of `edgecnn train` (.safetensors), package.module:callable or file.py:callable, a program of torch.export (.pt2), or
@@ -125,5 +126,7 @@ def command(source: str, output: Path, log: Path | None, as_json: bool, **option
     """
     with require_extra("export"):
         from edgecnn.cli._export import run_export
+        from edgecnn.cli._memory import warn_of
 
         run_export(source, output=output, log=log, as_json=as_json, **options)
+        warn_of(output, memory_limit, options["target"])

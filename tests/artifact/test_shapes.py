@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecnn.artifact.dtypes import infer_dtypes
 from edgecnn.artifact.graph import check_device_graph, layers, read_graph
+from edgecnn.artifact.memory import memory
 from edgecnn.artifact.shapes import MAX_ELEMENTS, infer_shapes
 from edgecnn.artifact.sizes import Batch
 from edgecnn.artifact.tensor_proto import Initializer
@@ -448,6 +449,7 @@ def test_a_damaged_graph_is_refused_or_accepted_and_nothing_else(campaign: Any) 
             found = read_graph(bytes(data))
             layers(found)
             check_device_graph(found)
+            memory(found)
         except GraphRejected as error:
             said.append(str(error))
     assert cases // 2 < len(said) < cases
