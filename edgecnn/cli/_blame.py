@@ -73,11 +73,12 @@ def _print(found: Blame, most: int) -> None:
     put(f"by stage, against the source network, on {images}:")
     left = _table(_STAGES, [_stage_cells(row) for row in found.stages], spare=_STAGES_SPARE)
     before: tuple[str, ...] = ()
+    fed_wrongly = found.culprit is not None and found.culprit.stage == "preprocessing"  # then the rest may be right on the right inputs
     for row in found.stages:
         for failure in row.failures if row.failures != before else ():  # what one stage spoils, all after it show
             put(shown(f"FAIL {row.stage}: {failure}"))
         before = row.failures
-        if row.advice and row is not found.culprit:  # whose is in the verdict
+        if row.advice and row is not found.culprit and not fed_wrongly:  # the culprit's is in the verdict
             put(shown(f"to do, {row.stage}: {row.advice}"))
     for row in found.stages:
         if row.note and row.made != "rebuilt alike":
