@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +72,12 @@ def resident(process: Process) -> int:
     """Bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return 1024 * next(int(text.split()[1]) for text in status.splitlines() if text.startswith("VmRSS:"))
+
+
+def unread(process: Process) -> int:
+    """Bytes that wait in the pipe of its answers."""
+    assert process.stdout is not None
+    return int.from_bytes(fcntl.ioctl(process.stdout, termios.FIONREAD, b"\0" * 4), sys.byteorder)
 
 
 def labelled(told: dict[str, Any]) -> tuple[str, str]:
@@ -172,6 +181,22 @@ def test_sigterm_ends_a_stream_that_waits(artifact: str, kind: str, begun: bytes
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0  # standard input is still open
         assert process.communicate() == (b"", b"")
+
+
+def test_a_second_sigterm_ends_what_writes_to_a_reader_that_sleeps(artifact: str) -> None:
+    with running(artifact, "--stream", "frames") as process:
+        send(process, framed(PICTURES["red"]))
+        line(process)
+        send(process, framed(b"") * 2000)  # more answers than a pipe holds
+        full = 0
+        while full < (waiting := unread(process)) or waiting < 60_000:
+            full = waiting
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("kind", ["paths", "frames"])
