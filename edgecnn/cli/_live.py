@@ -31,8 +31,8 @@ def answer_folder(watch: Watch, answer: Answer, refuse: Refuse) -> None:
         while not ending.asked:
             start = time.monotonic()
             arrivals = watch.look(start)
-            # a look through very many files shall not fill the time between two
-            pause = max(EVERY_S, 4 * (time.monotonic() - start))
+            # looking through very many files shall take half of the time at most
+            pause = max(EVERY_S, time.monotonic() - start)
             for arrival in arrivals:
                 if ending.asked:
                     return
