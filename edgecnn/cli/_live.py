@@ -31,8 +31,8 @@ def answer_folder(watch: Watch, answer: Answer, refuse: Refuse) -> None:
         while not ending.asked:
             start = time.monotonic()
             arrivals = watch.look(start)
-            # a look through very many files shall not fill the time between two
-            pause = max(EVERY_S, 4 * (time.monotonic() - start))
+            # looking through very many files shall take half of the time at most
+            pause = max(EVERY_S, time.monotonic() - start)
             for arrival in arrivals:
                 if ending.asked:
                     return
@@ -96,8 +96,9 @@ class Ending:
         self._woken.close()
         self._wakes.close()
 
-    def _ask(self, _: int, __: FrameType | None) -> None:
+    def _ask(self, number: int, _: FrameType | None) -> None:
         self.asked = True
+        signal.signal(number, signal.SIG_DFL)  # a second one ends what can't be finished, such as a line that nobody reads
 
     def wait(self, seconds: float) -> None:
         """So long, or until SIGTERM."""
@@ -110,7 +111,8 @@ class Ending:
             return b""
         try:
             there = sys.stdin.fileno()
-            while there not in select.select([there, self._woken], [], [])[0]:
+            # Windows can wait for sockets only
+            while os.name != "nt" and there not in select.select([there, self._woken], [], [])[0]:
                 self._drain()
                 if self.asked:
                     return b""

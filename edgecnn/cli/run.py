@@ -29,7 +29,7 @@ _WIDEST = 120
 
 @click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
 @click.argument("file", shell_complete=_complete.model)
-@click.argument("inputs", nargs=-1, metavar="INPUT...", shell_complete=_complete.path)
+@click.argument("inputs", nargs=-1, metavar="[INPUT...]", shell_complete=_complete.path)
 @click.option("--watch", metavar="DIR", help="Answer each image that comes into DIR, a JSON line each, until SIGTERM.")
 @click.option("--stream", type=click.Choice(["paths", "frames"]), help="Answer each image that comes on standard input, a JSON line each.")
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K best labels of each input, e.g. 3.  [default: 1; with --json 5]")

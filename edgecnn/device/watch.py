@@ -98,7 +98,7 @@ class Watch:
     def _remember(self, look: _Look) -> None:
         # a folder that can't be looked into, or whose disk was taken away, which leaves an empty one, may come back with what was in it
         if not look.whole or not (look.there or look.waiting):
-            look.there = array("q", {*self._known, *look.there})
+            look.there = _both(self._known, look.there)
             look.waiting = {**self._waiting, **look.waiting}
         self._known, self._waiting = _sorted(look.there), look.waiting
 
@@ -111,6 +111,12 @@ def _sorted(keys: array[int]) -> array[int]:
     if keys:
         np.frombuffer(keys, np.int64).sort()
     return keys
+
+
+def _both(some: array[int], others: array[int]) -> array[int]:
+    if not some or not others:
+        return some or others
+    return array("q", np.union1d(np.frombuffer(some, np.int64), np.frombuffer(others, np.int64)).tobytes())
 
 
 def _pictures(folder: str, look: _Look) -> Iterator[tuple[str, os.stat_result]]:

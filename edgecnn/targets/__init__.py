@@ -5,10 +5,11 @@ A profile states facts (see Target) and where they come from; what follows from 
 
 from __future__ import annotations
 
+import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgecnn.artifact.codec import CodecError, brief, check_texts, decode, suggestion
 from edgecnn.artifact.probe import Probe, read_probe, wheel_fault
@@ -88,20 +89,30 @@ def find(target: str | Path) -> Target:
 
 def read_profile(path: Path) -> Target:
     """The profile in a TOML file; its name is the file's. Raises TargetRejected where it says something unknown, or not all that is wanted."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = _table(path.read_text(encoding="utf-8"))
         found = decode(_Profile, document, where=path.stem, unknown="refuse")
         check_texts(document)
     except CodecError as error:
         raise TargetRejected(f"{path} is no profile: {brief(error.sentence)}") from None
-    except (OSError, ValueError) as error:  # a TOMLDecodeError and a UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError) as error:  # a JSONDecodeError and a UnicodeDecodeError are ValueErrors
         raise TargetRejected(f"{path} is no profile ({brief(str(error))}).") from None
     facts = {name: getattr(found, name) for name in _Profile.__slots__}
     return Target(**facts, name=path.stem, fault=wheel_fault(found.machine), saturates=_may_saturate(found.machine, found.isa))
+
+
+def _table(text: str) -> dict[str, Any]:
+    """The keys of a TOML file that has nothing but comments and `key = value` lines, whose values are texts, whole numbers and lists of texts on
+    one line: JSON reads these alike, and a device with Python 3.10 has no reader of TOML. Raises ValueError for anything else."""
+    found: dict[str, Any] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        key, equals, value = line.partition(" = ")
+        if not equals or not key.isidentifier() or key in found:
+            raise ValueError(f"line {number} is no `key = value`, or says a key twice")
+        found[key] = json.loads(value)
+    return found
 
 
 def of_probe(probe: Probe) -> Target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,24 @@ def test_a_folder_that_comes_back_brings_no_old_news(folder: Path) -> None:
     away.rename(folder)
     put(folder / "new.png", "x")
     assert clock.looks(3) == ["new.png"]
+
+
+def test_a_subfolder_that_can_not_be_looked_into_brings_no_old_news(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "day").mkdir()
+    put(folder / "day" / "old.png", "x")
+    put(folder / "old.png", "x")
+    clock, scandir = Clock(folder), os.scandir
+
+    def failing(path: str) -> Any:
+        if path.endswith("day"):
+            raise PermissionError(path)
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", failing)
+        put(folder / "new.png", "x")
+        assert clock.looks(4) == ["new.png"]
+    assert clock.looks(3) == []
 
 
 def test_a_folder_that_is_made_anew_is_watched_on(folder: Path) -> None:

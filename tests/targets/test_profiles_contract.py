@@ -11,6 +11,7 @@ from edgecnn.build.conform import MIN_OPSET
 from edgecnn.build.target import aim
 from edgecnn.errors import UsageError
 from edgecnn.targets import find, names, read_profile
+from edgecnn.train.recipe import tomllib
 
 HOME = Path(edgecnn.targets.__file__).parent
 MACHINES = {"x86_64", "aarch64", "armv7l", "any"}
@@ -42,6 +43,13 @@ def test_a_profile_says_what_is_wanted_and_where_from(name: str) -> None:
     assert found.ir_version in (8, 9)
     assert (found.processor or "").isprintable()
     assert set(found.isa) <= {"avx2", "avx_vnni", "avx512_vnni", "asimd", "asimdhp", "asimddp", "i8mm", "bf16"}
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_profile_is_toml_as_others_read_it(name: str) -> None:
+    told = tomllib.loads((HOME / f"{name}.toml").read_text(encoding="utf-8"))
+    found = find(name)
+    assert {key: list(value) if isinstance(value := getattr(found, key), tuple) else value for key in told} == told
 
 
 @pytest.mark.parametrize("name", names())

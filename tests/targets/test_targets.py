@@ -76,12 +76,27 @@ def test_nothing_runs_on_armv7_and_why_is_told() -> None:
         ({"isa": '"asimd"'}, "a list was wanted"),
         ({"title": '"a\\u001b[2J"'}, "can't be printed"),
         ({"title": "a board"}, "is no profile"),
+        ({"title": '"a" # or another'}, "is no profile"),
+        ({"memory_mb": "1_024"}, "is no profile"),
+        ({"memory_mb": "1024.0"}, "memory_mb: a whole number was wanted"),
+        ({"memory_mb": "NaN"}, "memory_mb: a whole number was wanted"),
+        ({"isa": '["asimd", 7]'}, r"isa\[1\]: a text was wanted"),
+        ({"cores": "4\ncores = 4"}, "line 5 is no `key = value`, or says a key twice"),
+        ({"cores": "4\n[table]"}, "line 5 is no `key = value`"),
+        ({"cores": "4\nno-word = 4"}, "line 5 is no `key = value`"),
     ],
 )
 def test_a_profile_that_says_something_else_is_refused(changes: dict[str, str | None], said: str, tmp_path: Path) -> None:
     assert read_profile(profile(tmp_path / "mine.toml")).name == "mine"
     with pytest.raises(TargetRejected, match=said):
         read_profile(profile(tmp_path / "mine.toml", **changes))
+
+
+def test_comments_and_empty_lines_say_nothing(tmp_path: Path) -> None:
+    path = profile(tmp_path / "mine.toml")
+    wanted = read_profile(path)
+    path.write_text("# of a board\n\n" + path.read_text().replace("\n", "\n\n# so\n"))
+    assert read_profile(path) == wanted
 
 
 def test_a_profile_that_cannot_be_read_is_said(tmp_path: Path) -> None:
