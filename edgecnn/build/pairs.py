@@ -104,10 +104,24 @@ def quantized_layers(reference: ModelProto, quantized: ModelProto) -> tuple[Quan
             operator=operators[name],
             constants=tuple(constants.get(name, ())),
             activations=tuple(activations.get(name, ())),
-            readers=tuple(dict.fromkeys(sides.computing_with(outputs.get(name, [name])))),
+            readers=readers_behind(quantized, outputs.get(name, [name])),
         )
         for name in found
     )
+
+
+def readers_behind(model: ModelProto, tensors: Iterable[str]) -> tuple[str, ...]:
+    """The names of the nodes that compute with these tensors, behind what only rounds or moves them."""
+    readers = consumers(model.graph.node)
+
+    def found(tensors: Iterable[str]) -> Iterator[str]:
+        for node in (node for tensor in tensors for node in readers.get(tensor, [])):
+            if node.op_type in _MOVING or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+                yield from found(node.output)
+            else:
+                yield node.name
+
+    return tuple(dict.fromkeys(found(tensors)))
 
 
 class _Sides:
@@ -124,14 +138,6 @@ class _Sides:
 
     def readers_of(self, tensor: str) -> Sequence[tuple[NodeProto, int]]:
         return [(node, list(node.input).index(tensor)) for node in self._readers.get(tensor, [])]
-
-    def computing_with(self, tensors: Iterable[str]) -> Iterator[str]:
-        for tensor in tensors:
-            for node in self._readers.get(tensor, []):
-                if node.op_type in _MOVING or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-                    yield from self.computing_with(node.output)
-                else:
-                    yield node.name
 
     def constant(self, node: NodeProto, reader: NodeProto, place: int) -> Constant:
         stored = self.values[node.input[0]]
@@ -233,9 +239,11 @@ def _insert_pair(graph: GraphProto, activation: Activation) -> None:
         graph.node.insert(offset, node)
 
 
-def floats_between_integers(model: ModelProto) -> tuple[str, ...]:
-    """The convolutions and fully connected layers whose weights are float, though integers go in and come out: since 1.21 onnxruntime's optimizer
-    rounds such weights to int8 itself, with one scale for all channels (WeightBiasQuantization)."""
+def floats_between_integers(model: ModelProto) -> dict[str, tuple[str, ...]]:
+    """The convolutions and fully connected layers whose weights are float, though integers go in and come out, with what reads their output.
+
+    Since 1.21 onnxruntime's optimizer rounds such weights to int8 itself, with one scale for all channels (WeightBiasQuantization).
+    """
     graph = model.graph
     makers, readers = {name: node.op_type for node in graph.node for name in node.output}, consumers(graph.node)
     floats = {entry.name for entry in graph.initializer if entry.data_type == TensorProto.FLOAT}
@@ -246,14 +254,12 @@ def floats_between_integers(model: ModelProto) -> tuple[str, ...]:
             return rounded(after[0].output[0])
         return bool(after) and all(node.op_type == "QuantizeLinear" for node in after)
 
-    return tuple(
-        node.name
-        for node in graph.node
-        if node.op_type in ("Conv", "ConvTranspose", "Gemm")
-        and makers.get(node.input[0]) == "DequantizeLinear"
-        and node.input[1] in floats
-        and rounded(node.output[0])
-    )
+    products = (node for node in graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm"))
+    return {
+        node.name: readers_behind(model, node.output)
+        for node in products
+        if makers.get(node.input[0]) == "DequantizeLinear" and node.input[1] in floats and rounded(node.output[0])
+    }
 
 
 def watch(model: ModelProto, tensors: Iterable[str]) -> bytes:

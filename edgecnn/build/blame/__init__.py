@@ -104,11 +104,8 @@ def _golden_inputs(subject: Subject) -> NDArray[np.float32]:
 
 def _why_no_layers(subject: Subject, packaged: StageRow) -> str | None:
     """None where they can be measured."""
-    recorded = subject.recorded("quantize")
     if packaged.against_source is None:
         return "the packaged graph doesn't answer"
-    if recorded is not None and recorded.configuration.get("equalize"):
-        return "its channels were scaled before it was quantized, so its tensors aren't the reference's"
     return "it isn't quantized" if subject.manifest.quantization == "none" else None
 
 
@@ -153,7 +150,8 @@ def _cures(
     inputs = normalize(measured.pixels, spec.preprocess)
     answers = open_session(subject.model, subject.spec).logits(normalize(measured.pixels, subject.spec.preprocess))
     now = cures.as_it_is(answers, measured.expected, spec, enough)
-    candidates = tuple(cures.cures(name, options, apart or found.layers[: min(3, max(1, len(found.layers) // 4))], simplified))
+    worst = apart or found.layers[: min(3, max(1, len(found.layers) // 4))]
+    candidates = tuple(cures.cures(name, options, cures.to_keep(worst, subject.model), simplified))
     if calibration is None and quantizers.needs_calibration(name):
         return (now, *candidates)
     tried = cures.try_out(

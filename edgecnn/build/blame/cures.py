@@ -12,6 +12,8 @@ from edgecnn.artifact.spec import ModelSpec
 from edgecnn.build import quantize as quantizers
 from edgecnn.build.blame.advice import Options
 from edgecnn.build.blame.records import Cure, LayerRow
+from edgecnn.build.onnx_io import parse
+from edgecnn.build.pairs import floats_between_integers
 from edgecnn.build.quantize import Calibration
 from edgecnn.build.quantize import quantize as run_quantizer
 from edgecnn.build.sensitivity import matching_graph
@@ -27,20 +29,27 @@ _BETTER = (("per_channel", False, "true"), ("equalize", False, "true"), ("correc
 KEEP = "keep_float"
 
 
-def cures(quantizer: str, options: Options, layers: Sequence[LayerRow], float_model: bytes) -> Iterator[Cure]:
-    """What may be tried with a quantizer that made a graph with these options. layers: those that stand out, to be kept in float with what reads
-    them: while a tensor is read as integers it is rounded, and onnxruntime rounds a layer's float weights as well that lies between integers."""
+def cures(quantizer: str, options: Options, keep: Sequence[str], float_model: bytes) -> Iterator[Cure]:
+    """What may be tried with a quantizer that made a graph with these options. keep: layers that may stay in float."""
     for name, now, better in _BETTER:
         if options.get(name) == now:
             yield Cure(config=f"{name}={better}")
     methods = next((option.choices for option in quantizers.options(quantizer) if option.name == "ranges"), ())
     yield from (Cure(config=f"ranges={method}") for method in methods if method != options.get("ranges"))
-    if KEEP in options and layers:
+    if KEEP in options:
         known = {node.name for node in matching_graph(float_model).graph.node}
-        names = [*options[KEEP], *(name for row in layers for name in (row.layer, *row.readers))]
-        kept = tuple(name for name in dict.fromkeys(names) if name in known)
+        kept = tuple(name for name in dict.fromkeys((*options[KEEP], *keep)) if name in known)
         if set(kept) - set(options[KEEP]):
             yield Cure(config=f"{KEEP}={','.join(kept)}", costs=True)
+
+
+def to_keep(layers: Sequence[LayerRow], model: bytes) -> tuple[str, ...]:
+    """The layers to keep in float, with what reads them: while a tensor is read as integers it is rounded, and onnxruntime rounds the float
+    weights of a layer between integers, too. Such layers of the graph `model` are among them, for what reads them."""
+    between = floats_between_integers(parse(model))
+    return tuple(
+        dict.fromkeys((*(name for row in layers for name in (row.layer, *row.readers)), *(n for name in between for n in (name, *between[name]))))
+    )
 
 
 def try_out(

@@ -209,19 +209,19 @@ _WHAT = {
 _ADVICE = {
     "export": "the exporter changed the network, so try another --opset or another version of torch and onnx",
     "simplify": "the simplifier changed the network, so try another version of onnxsim",
-    "quantize": "give --calibration images that look like those it meets, another --config, or keep the worst layers in float",
+    "quantize": "calibrate on images that look like those it meets, try another --config, or keep the worst layers in float",
     "optimized": "onnxruntime's optimizer changes the answers on this machine, so try another version of it, or --config reduce_range=true",
     "packaged": "export it again, and don't use this file",
 }
 
 
 def _advice(stage: str, model: bytes | None) -> str:
-    rounded = floats_between_integers(parse(model)) if stage == "optimized" and model is not None else ()
+    rounded = floats_between_integers(parse(model)) if stage == "optimized" and model is not None else {}
     if not rounded:
         return _ADVICE[stage]
     return (
         f"onnxruntime's optimizer rounds the float weights of {', '.join(rounded)} to int8, with one scale for all channels, because integers "
-        "go in and come out; so keep the layers that read its output in float too (--config keep_float=...)"
+        "go in and come out; so keep the layers that read its output in float too"
     )
 
 

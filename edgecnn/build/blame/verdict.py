@@ -76,6 +76,8 @@ def _verdict(found: Blame) -> str:
         advice = "give the network that it was made from as --reference"
     elif culprit.stage == "quantize":
         advice = _for_quantize(found) or advice
+    elif found.cures[1:] and found.cures[1].enough:
+        advice = f"{advice}: {_tried(found.cures[0], found.cures[1])}"
     return "; ".join(_said(found, culprit)) + (f". To do: {advice}." if advice else ".")
 
 

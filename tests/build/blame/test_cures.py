@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from edgecnn.build.blame import LayerRow, cures
 from edgecnn.build.blame.cures import cures as candidates
+from edgecnn.build.blame.cures import to_keep
 from edgecnn.build.quantize import configure
 from edgecnn.device.differences import Differences
 from tests.build.blame.conftest import changed, row
@@ -85,7 +86,8 @@ def test_what_is_not_the_quantizer_s_fault_has_no_cure_there(place, tmp_path):
 
 
 def names(options=None, layers=()):
-    return [cure.config for cure in candidates("int8", {**configure("int8", {}), **(options or {})}, layers, color_net())]
+    keep = to_keep(layers, color_net())
+    return [cure.config for cure in candidates("int8", {**configure("int8", {}), **(options or {})}, keep, color_net())]
 
 
 def test_what_the_artifact_has_already_is_not_proposed():

@@ -149,6 +149,10 @@ def test_weights_that_the_optimizer_rounds_though_they_were_to_stay_float_are_na
     assert found.culprit.stage == "optimized"
     assert row(found, "quantize").passed
     assert "onnxruntime's optimizer rounds the float weights of n2 to int8, with one scale for all channels" in found.verdict
+    (kept,) = (cure for cure in found.cures if cure.config.startswith("keep_float="))
+    assert {"n2", "n4"} <= set(kept.config.partition("=")[2].split(","))
+    assert kept.enough
+    assert "so keep the layers that read its output in float too: export it with --config " in found.verdict
 
 
 def test_a_fault_that_comes_on_top_of_another_has_its_own_advice_and_one_that_only_goes_on_has_none(place, tmp_path, spoil):
