@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import onnxruntime
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper, version_converter
+from onnx import ModelProto, NodeProto, numpy_helper, version_converter
 
 from edgecnn.build.chatter import log
 from edgecnn.build.onnx_io import parse, serialize
@@ -63,30 +63,30 @@ def _name_nodes(proto: ModelProto) -> None:
 def finish(proto: ModelProto, original: ModelProto) -> bytes:
     """`proto` as bytes: nodes in the order of `original`'s, nothing unused, shapes inferred, signed as `original` was.
 
-    Equal graphs give equal bytes.
+    Pairs have no shapes of their own: they would be a hundredth of a small net's bytes, and say what their inputs' say. Equal graphs give equal
+    bytes.
     """
     graph = proto.graph
-    ordered = in_order(graph.node)
-    del graph.node[:]
-    graph.node.extend(ordered)
-    read = set(_reads(graph)) | {value.name for value in graph.output}
-    made = {name for node in graph.node for name in node.output}
+    sort_nodes(proto)
+    read = set(reads(graph.node)) | {value.name for value in graph.output}
+    made = {name for node in graph.node if node.op_type not in ("QuantizeLinear", "DequantizeLinear") for name in node.output}
     _keep(graph.initializer, [entry for entry in graph.initializer if entry.name in read])
-    _keep(graph.value_info, [entry for entry in graph.value_info if entry.name in made])
     proto.producer_name, proto.producer_version = original.producer_name, original.producer_version
     _keep(proto.metadata_props, original.metadata_props)
     used = {node.domain for node in graph.node} | {"", "ai.onnx"}
     _keep(proto.opset_import, [entry for entry in proto.opset_import if entry.domain in used])
-    return serialize(onnx.shape_inference.infer_shapes(proto))
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    _keep(inferred.graph.value_info, [entry for entry in inferred.graph.value_info if entry.name in made])
+    return serialize(inferred)
 
 
-def _reads(graph: GraphProto) -> Iterator[str]:
-    """What the graph's nodes read, those of its subgraphs included."""
-    for node in graph.node:
+def reads(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    """What the nodes read, those of their subgraphs included."""
+    for node in nodes:
         yield from node.input
         for attribute in node.attribute:
             for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from _reads(inner)
+                yield from reads(inner.node)
                 yield from (value.name for value in inner.output)
 
 
@@ -95,6 +95,13 @@ def _keep(field: Any, entries: Iterable[Any]) -> None:
     copies = [type(entry).FromString(entry.SerializeToString()) for entry in kept]
     del field[:]
     field.extend(copies)
+
+
+def sort_nodes(proto: ModelProto) -> None:
+    """Put the graph's nodes `in_order`."""
+    ordered = in_order(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(ordered)
 
 
 def in_order(nodes: Iterable[NodeProto]) -> list[NodeProto]:

@@ -7,14 +7,16 @@ extremes, a second one counts between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from edgecnn.build.quantize import Calibration
+from edgecnn.build.quantize._runs import batch, feeds
 from edgecnn.device.engines import Engine
 from edgecnn.device.engines.ort import open_graph
 from edgecnn.errors import DataRejected, SourceRejected
@@ -22,13 +24,16 @@ from edgecnn.errors import DataRejected, SourceRejected
 BINS = 4096
 """Of a histogram: 16 to each of the 256 levels, where the range is the whole one."""
 
+TINY = 1e-30
+"""Values less than this apart have no histogram: the width of a bin would be beyond float32."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Statistics:
     """Of the float tensors `names` over all calibration images.
 
     low, high: their extremes, float64 (tensors,). counts: of the values other than 0 in BINS equal bins from low to high, int64 (tensors, BINS),
-    or None where they weren't asked for; zeros: how many values are exactly 0, int64 (tensors,).
+    none where they are less than TINY apart; None where they weren't asked for; zeros: how many values are exactly 0, int64 (tensors,).
     flat: whether every image is of one colour all over; alike: whether there are several and they are all the same.
     """
 
@@ -57,9 +62,9 @@ def _extremes(proto: ModelProto, tensors: Sequence[str], calibration: Calibratio
     images = _Images()
     engine = _open(proto, tensors, ("ReduceMin", "ReduceMax"))
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
-    for feed, real in _feeds(calibration(), _batch(engine)):
+    for feed, real in feeds(calibration(), batch(engine)):
         images.look(feed[:real])
-        found = np.array([float(value) for value in engine.run({engine.inputs[0].name: feed})[-2 * len(tensors) :]])
+        found = np.array([float(value) for value in engine.run({engine.inputs[0].name: feed})])
         low, high = np.minimum(low, found[0::2]), np.maximum(high, found[1::2])  # both keep a NaN
         broken = ~(np.isfinite(low) & np.isfinite(high))
         if broken.any():
@@ -94,48 +99,35 @@ def _histograms(
     """Image by image where the batch is open, because all tensors of a feed are in memory at once."""
     engine = _open(proto, tensors, ("Identity",))
     counts, zeros = np.zeros((len(tensors), BINS), dtype=np.int64), np.zeros(len(tensors), dtype=np.int64)
-    size = _batch(engine) or 1
-    for feed, real in _feeds(calibration(), size):
-        for row, values in enumerate(engine.run({engine.inputs[0].name: feed})[-len(tensors) :]):
+    spread = high - low > TINY
+    size = batch(engine) or 1
+    for feed, real in feeds(calibration(), size):
+        for row, values in enumerate(engine.run({engine.inputs[0].name: feed})):
             part = values[:real] if values.ndim and len(values) == size else values
-            zeros[row] += part.size - np.count_nonzero(part)
-            if low[row] < high[row]:
+            zeros[row] += part.size - int(np.count_nonzero(part))
+            if spread[row]:
                 counts[row] += np.bincount(_bins(part.reshape(-1), low[row], high[row]), minlength=BINS)
-    for row in np.flatnonzero((low <= 0) & (high >= 0) & (low < high)):
-        counts[row, _bins(np.zeros(1, dtype=np.float32), low[row], high[row])] -= zeros[row]
+    for place in np.flatnonzero((low <= 0) & (high >= 0) & spread):
+        counts[place, _bins(np.zeros(1, dtype=np.float32), low[place], high[place])] -= zeros[place]
     return counts, zeros
 
 
 def _bins(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.intp]:
-    places = ((values - np.float32(low)) * np.float32(BINS / (high - low))).astype(np.intp)
+    half = np.float32(0.5)  # of all, because values may be as far apart as float32 reaches
+    places = ((values * half - np.float32(low) * half) * np.float32(BINS / (high / 2 - low / 2))).astype(np.intp)
     return np.clip(places, 0, BINS - 1, out=places)
 
 
 def _open(proto: ModelProto, tensors: Sequence[str], operators: Sequence[str]) -> Engine:
-    """The graph with more outputs: what each of the operators makes of each of the tensors."""
+    """The graph with other outputs: what each of the operators makes of each of the tensors."""
     watched: ModelProto = ModelProto.FromString(proto.SerializeToString())
     graph = watched.graph
+    del graph.output[:]
     for position, tensor in enumerate(tensors):
         for operator in operators:
             output = f"edgecnn/{operator}/{position}"
             scalar = operator.startswith("Reduce")
-            graph.node.append(helper.make_node(operator, [tensor], [output], name=output, **({"keepdims": 0} if scalar else {})))
+            attributes: dict[str, Any] = {"keepdims": 0} if scalar else {}
+            graph.node.append(helper.make_node(operator, [tensor], [output], name=output, **attributes))
             graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [] if scalar else None))
     return open_graph(watched.SerializeToString(), optimize=False)
-
-
-def _batch(engine: Engine) -> int | None:
-    size = engine.inputs[0].shape[0]
-    return size if isinstance(size, int) else None
-
-
-def _feeds(batches: Iterable[NDArray[np.float32]], size: int | None) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """The images in batches of `size`, the last one filled up with its last image, and how many are real; as they come where size is None."""
-    for batch in batches:
-        step = size or len(batch)
-        for start in range(0, len(batch), max(step, 1)):
-            part = batch[start : start + step]
-            real = len(part)
-            if real < step:
-                part = np.concatenate([part, np.repeat(part[-1:], step - real, axis=0)])
-            yield np.ascontiguousarray(part, dtype=np.float32), real

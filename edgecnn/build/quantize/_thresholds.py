@@ -70,7 +70,8 @@ def _values(counts: NDArray[np.int64], low: float, high: float) -> tuple[_Floats
     """The middles of the bins that hold something, and how much."""
     width = (high - low) / len(counts)
     held = np.flatnonzero(counts)
-    return low + (held + 0.5) * width, counts[held].astype(np.float64)
+    middles: _Floats = low + (held.astype(np.float64) + 0.5) * width
+    return middles, counts[held].astype(np.float64)
 
 
 def _levels(values: _Floats, low: float, high: float) -> tuple[_Floats, float, float]:

@@ -13,12 +13,19 @@ from typing import Literal
 import numpy as np
 from onnx import ModelProto
 
+from edgecnn.build.onnx_io import serialize
 from edgecnn.build.quantize import Calibration, Quantized, Training
+from edgecnn.build.quantize._adaround import round_weights
+from edgecnn.build.quantize._bias import correct_bias as correct
+from edgecnn.build.quantize._bias import correctable, means
 from edgecnn.build.quantize._cache import measured
 from edgecnn.build.quantize._choice import BETWEEN, CLAMPS, HEAVY, activations, choose, left_in_float
-from edgecnn.build.quantize._graph import consumers, finish, import_tidily, load, root_log_aside, tools
+from edgecnn.build.quantize._equalize import equalize as equalize_layers
+from edgecnn.build.quantize._graph import constant, consumers, finish, import_tidily, load, root_log_aside, sort_nodes, tools
+from edgecnn.build.quantize._heavy import heavy_layers, own_constants
 from edgecnn.build.quantize._ranges import Statistics
 from edgecnn.build.quantize._rewrite import rewrite
+from edgecnn.build.quantize._slim import slim
 from edgecnn.build.quantize._thresholds import Range, ranges_of
 from edgecnn.errors import UsageError
 
@@ -35,6 +42,9 @@ def quantize(
     ranges: Literal["minmax", "percentile", "entropy", "mse"] = "minmax",
     percentile: float = 99.99,
     keep_float: tuple[str, ...] = (),
+    equalize: bool = False,
+    rounding: Literal["nearest", "adaptive"] = "nearest",
+    correct_bias: bool = False,
     qat_steps: int = 0,
 ) -> Quantized:
     """`model` with int8 weights (symmetric), int32 biases, and activations in `activation_type` with free zero points.
@@ -42,7 +52,10 @@ def quantize(
     per_channel: a weight scale for each output channel; reduce_range: 7-bit weights, for CPUs whose products of uint8 and int8 saturate.
     ranges: of the activations, from their values on the calibration images: all of them (minmax), the middle `percentile` %, or what keeps
     their distribution (entropy) or themselves (mse) best; see _thresholds. A ReLU or Clip goes into the range that follows it.
-    keep_float: layers (nodes) that stay in float, by their names. qat_steps: of fine-tuning on the calibration's training images; see _qat.
+    keep_float: layers (nodes) that stay in float, by their names. equalize: scale the channels between two layers beforehand, so that their
+    weights span alike; see _equalize. rounding: of weights to what is nearest, or as keeps each layer's answers best (adaptive); see _adaround.
+    correct_bias: take back what rounding shifts each layer's mean by; see _bias. qat_steps: of fine-tuning on the calibration's training
+    images; see _qat.
     Raises UsageError without calibration, for a percentile that isn't within 50 and 100, an unknown layer, or steps without training images;
     DataRejected where the calibration is empty, SourceRejected where a range isn't finite or a graph can't be trained through.
     """
@@ -50,30 +63,48 @@ def quantize(
         raise UsageError("int8 needs calibration images to measure ranges on; give some hundred real ones with --calibration.")
     if not 50 < percentile <= 100:
         raise UsageError(f"percentile is {percentile:g}; more than 50 and at most 100 was wanted, such as 99.99.")
-    training: Training | None = getattr(calibration, "training", None)
-    if qat_steps < 0 or (qat_steps and training is None):
-        raise UsageError(f"qat_steps is {qat_steps}; {'0 or more was wanted' if qat_steps < 0 else 'give training images with --qat for that'}.")
+    training = _training(calibration, qat_steps)
     original = load(model, opset=13)
-    proto = ModelProto.FromString(original.SerializeToString())
-    rewrite(proto)
-    chosen = choose(proto, keep_float)
+    adapt, weight_limit = rounding == "adaptive", 64 if reduce_range else 127
+    floats = _prepared(original, own=adapt or correct_bias, equal=equalize)
+    chosen = choose(floats, keep_float)
     facts = {"weight_type": "int8"}
     if not chosen:
         note = "nothing was quantized: no Conv, Gemm or MatMul with constant weights is there, or none that may leave float"
-        return Quantized(model=finish(proto, original), configuration=facts, tools=tools(), note=note)
-    statistics = measured(proto, activations(proto, chosen), calibration, histograms=ranges != "minmax")
-    notes = (*_of_images(statistics), left_in_float(proto, chosen, keep_float), _of_constants(proto, statistics))
+        return Quantized(model=finish(floats, original), configuration=facts, tools=tools(), note=note)
+    statistics = measured(floats, activations(floats, chosen), calibration, histograms=ranges != "minmax")
+    notes = (*_of_images(statistics), left_in_float(floats, chosen, keep_float), _of_constants(floats, statistics))
     limits = ranges_of(statistics, ranges, percentile=percentile)
-    floats = proto.SerializeToString()
-    proto = _insert_pairs(proto, chosen, limits, activation_type=activation_type, per_channel=per_channel, reduce_range=reduce_range)
+    proto = _insert_pairs(floats, chosen, limits, activation_type=activation_type, per_channel=per_channel, reduce_range=reduce_range)
     _free_products(proto, chosen)
+    if adapt or correct_bias:
+        _correct(floats, proto, calibration, weight_limit=weight_limit, adapt=adapt, shift=correct_bias)
+    slim(proto)
     made = finish(proto, original)
-    if qat_steps:
+    if training is not None:
         from edgecnn.build.quantize._qat import fine_tune  # torch, which nothing else here needs
 
-        assert training is not None
-        made = fine_tune(floats, made, training, steps=qat_steps, weight_limit=64 if reduce_range else 127)
+        made = fine_tune(serialize(floats), made, training, steps=qat_steps, weight_limit=weight_limit)
     return Quantized(model=made, configuration=facts, tools=tools(), note="; ".join(filter(None, notes)) or None)
+
+
+def _training(calibration: Calibration, steps: int) -> Training | None:
+    """What to fine-tune on, None where that isn't asked for."""
+    training: Training | None = getattr(calibration, "training", None)
+    if steps < 0 or (steps and training is None):
+        raise UsageError(f"qat_steps is {steps}; {'0 or more was wanted' if steps < 0 else 'give training images with --qat for that'}.")
+    return training if steps else None
+
+
+def _prepared(original: ModelProto, *, own: bool, equal: bool) -> ModelProto:
+    """The float graph that is quantized, of the same function; own: whether each layer is to have constants of its own."""
+    floats: ModelProto = ModelProto.FromString(original.SerializeToString())
+    rewrite(floats)
+    if own or equal:
+        own_constants(floats)
+    if equal:
+        equalize_layers(floats)
+    return floats
 
 
 def _of_images(statistics: Statistics) -> list[str]:
@@ -99,7 +130,7 @@ def _of_constants(proto: ModelProto, statistics: Statistics) -> str | None:
 
 
 def _insert_pairs(
-    proto: ModelProto, chosen: frozenset[str], limits: Mapping[str, Range], *, activation_type: str, per_channel: bool, reduce_range: bool
+    floats: ModelProto, chosen: frozenset[str], limits: Mapping[str, Range], *, activation_type: str, per_channel: bool, reduce_range: bool
 ) -> ModelProto:
     library = import_tidily("onnxruntime.quantization")
     types = {"uint8": library.QuantType.QUInt8, "int8": library.QuantType.QInt8}
@@ -109,6 +140,7 @@ def _insert_pairs(
         if low == high == 0:
             high = 1.0  # onnxruntime would take 1 as the scale, and round the next bias to whole weight scales
         as_data[name] = calibrate.TensorData(lowest=np.array(low, dtype=np.float32), highest=np.array(high, dtype=np.float32))
+    proto = ModelProto.FromString(floats.SerializeToString())
     proto.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")  # else it would write the graph to disk to infer shapes again
     with root_log_aside():
         quantizer = library.QDQQuantizer(
@@ -125,6 +157,21 @@ def _insert_pairs(
         )
         made: ModelProto = quantizer.quantize_model()
         return made
+
+
+def _correct(floats: ModelProto, proto: ModelProto, calibration: Calibration, *, weight_limit: int, adapt: bool, shift: bool) -> None:
+    """Of the QDQ graph `proto`, in place: layer by layer, so that each makes up for those before it as well."""
+    sort_nodes(proto)
+    layers, twins = heavy_layers(proto), {node.name: node for node in floats.graph.node}
+    shifted = [layer.node.name for layer in layers if shift and correctable(proto, layer)]
+    wanted = dict(zip(shifted, means(floats, [twins[name] for name in shifted], calibration, optimize=False), strict=True))
+    for layer in layers:
+        mean = wanted.get(layer.node.name)
+        if adapt:
+            weights = constant(floats, twins[layer.node.name].input[1])
+            round_weights(proto, layer, weights, calibration, limit=weight_limit, centred=mean is not None)
+        if mean is not None:
+            correct(proto, layer, mean, calibration)
 
 
 def _free_products(proto: ModelProto, chosen: frozenset[str]) -> None:
