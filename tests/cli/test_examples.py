@@ -59,7 +59,7 @@ def test_the_example_is_one_of_this_command_and_is_taken(words: tuple[str, ...])
         parse(line)
 
 
-@pytest.mark.parametrize("wrong", ["run file.edgecnn", "run file.edgecnn cat.jpg --tpo 3", "diff a", "completion powershell", "store install"])
+@pytest.mark.parametrize("wrong", ["run file.edgecnn cat.jpg --tpo 3", "diff a", "completion powershell", "store install"])
 def test_an_example_that_is_wrong_would_be_found_out(wrong: str) -> None:
     with pytest.raises(click.UsageError):
         parse(["edgecnn", *shlex.split(wrong)])
