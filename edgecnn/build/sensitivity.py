@@ -17,7 +17,9 @@ from onnx import ModelProto
 from edgecnn.build.onnx_io import parse
 from edgecnn.build.pairs import Activation, Constant, QuantizedLayer, quantize_only, quantized_layers
 from edgecnn.build.quantize import Calibration
+from edgecnn.build.quantize._equalize import equalize
 from edgecnn.build.quantize._graph import load
+from edgecnn.build.quantize._heavy import own_constants
 from edgecnn.build.quantize._rewrite import rewrite
 from edgecnn.device.differences import decibels
 from edgecnn.device.engines import Engine, open_graph
@@ -51,10 +53,16 @@ def sensitivity(
     return measure_layers(reference, quantized_layers(reference, parse(quantized_model)), images, progress=progress)
 
 
-def matching_graph(float_model: bytes) -> ModelProto:
-    """The float graph as quantizers see it: the same function, with the nodes and tensors that its quantized form has. Raises SourceRejected."""
+def matching_graph(float_model: bytes, *, equalized: bool = False) -> ModelProto:
+    """The float graph as quantizers see it: the same function, with the nodes and tensors that its quantized form has. Raises SourceRejected.
+
+    equalized: whether its channels were scaled before it was quantized, as here then.
+    """
     proto = load(float_model, opset=13)
     rewrite(proto)
+    if equalized:
+        own_constants(proto)
+        equalize(proto)
     return proto
 
 

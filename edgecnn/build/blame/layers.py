@@ -43,7 +43,7 @@ def measure(
     options: of the quantizer, with their values, which advice may name; allowed_db: the least SQNR of the logits that will do.
     Memory doesn't grow with the images but by the inputs themselves.
     """
-    reference, quantized = matching_graph(float_model), parse(quantized_model)
+    reference, quantized = matching_graph(float_model, equalized=bool(options and options.get("equalize"))), parse(quantized_model)
     layers = quantized_layers(reference, quantized)
     if not layers:
         return ()
