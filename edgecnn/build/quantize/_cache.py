@@ -69,7 +69,7 @@ def _content(found: Statistics) -> bytes:
 
 def _read(place: Path, tensors: Sequence[str], histograms: bool) -> Statistics | None:
     try:
-        with np.load(place, allow_pickle=False) as file:
+        with np.load(io.BytesIO(place.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         count = len(tensors)
         wanted = {"low": (count,), "high": (count,), "images": (2,)} | ({"counts": (count, BINS), "zeros": (count,)} if histograms else {})

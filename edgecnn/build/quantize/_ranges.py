@@ -60,13 +60,13 @@ def measure(proto: ModelProto, tensors: Sequence[str], calibration: Calibration,
 
 def _extremes(proto: ModelProto, tensors: Sequence[str], calibration: Calibration) -> Statistics:
     images = _Images()
-    engine = _open(proto, tensors, ("ReduceMin", "ReduceMax"))
+    engine = _open(proto, tensors, ("ReduceMin", "ReduceMax", "ReduceSum"))
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
     for feed, real in feeds(calibration(), batch(engine)):
         images.look(feed[:real])
         found = np.array([float(value) for value in engine.run({engine.inputs[0].name: feed})])
-        low, high = np.minimum(low, found[0::2]), np.maximum(high, found[1::2])  # both keep a NaN
-        broken = ~(np.isfinite(low) & np.isfinite(high))
+        low, high = np.minimum(low, found[0::3]), np.maximum(high, found[1::3])
+        broken = ~(np.isfinite(low) & np.isfinite(high)) | np.isnan(found[2::3])  # onnxruntime's extremes pass over a NaN, sums don't
         if broken.any():
             raise SourceRejected(
                 f"{tensors[int(np.argmax(broken))]} is NaN or infinite on a calibration image, so it has no range to quantize; "
