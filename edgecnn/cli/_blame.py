@@ -103,7 +103,7 @@ def _print_layers(found: Blame, most: int) -> tuple[str, ...]:
     put("")
     put("their tensors:")
     left += _table(_TENSORS, [_tensor_cells(tensor, row) for row in rows for tensor in row.tensors if tensor.kind != "bias"], spare=_TENSORS_SPARE)
-    advice = [(row.layer, said) for row in found.layers for said in row.advice]
+    advice = [(row.layer, str(said)) for row in found.layers for said in row.advice]
     put("")
     for layer, said in advice:
         put(shown(f"{layer}: {said}"))

@@ -15,7 +15,7 @@ from edgecnn.build import quantize as quantizers
 from edgecnn.build.blame import cures, layers, stages
 from edgecnn.build.blame.changes import changed_attributes, changes, first_difference
 from edgecnn.build.blame.rebuilt import Graph, Tell, calibration_images, rebuild
-from edgecnn.build.blame.records import Cure, LayerRow, StageRow
+from edgecnn.build.blame.records import Advice, Cure, LayerRow, StageRow
 from edgecnn.build.blame.stages import Measured
 from edgecnn.build.blame.subject import Originals, Subject, open_images, open_reference, open_subject
 from edgecnn.build.blame.verdict import Blame
@@ -31,7 +31,7 @@ from edgecnn.device.image import normalize, to_uint8
 from edgecnn.device.session import open_session
 from edgecnn.errors import UsageError
 
-__all__ = ["Blame", "Cure", "LayerRow", "StageRow", "blame"]
+__all__ = ["Advice", "Blame", "Cure", "LayerRow", "StageRow", "blame"]
 
 IMAGES = 256
 MIN_SQNR_DB = 15.0

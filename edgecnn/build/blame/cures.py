@@ -24,16 +24,17 @@ from edgecnn.errors import EdgecnnError
 Config = Mapping[str, str]
 
 _BETTER = (("per_channel", False, "true"), ("equalize", False, "true"), ("correct_bias", False, "true"), ("rounding", "nearest", "adaptive"))
-"""Options, as they are now, and what may be better."""
+"""Options, as they are now, and what may be better, the quickest to try first."""
 
 KEEP = "keep_float"
+SLOW = "rounding="
+"""What takes minutes for a large network is tried only where nothing else is enough at no cost."""
 
 
 def cures(quantizer: str, options: Options, keep: Sequence[str], float_model: bytes) -> Iterator[Cure]:
     """What may be tried with a quantizer that made a graph with these options. keep: layers that may stay in float."""
-    for name, now, better in _BETTER:
-        if options.get(name) == now:
-            yield Cure(config=f"{name}={better}")
+    better = [Cure(config=f"{name}={value}") for name, now, value in _BETTER if options.get(name) == now]
+    yield from (cure for cure in better if not cure.config.startswith(SLOW))
     methods = next((option.choices for option in quantizers.options(quantizer) if option.name == "ranges"), ())
     yield from (Cure(config=f"ranges={method}") for method in methods if method != options.get("ranges"))
     if KEEP in options:
@@ -41,6 +42,7 @@ def cures(quantizer: str, options: Options, keep: Sequence[str], float_model: by
         kept = tuple(name for name in dict.fromkeys((*options[KEEP], *keep)) if name in known)
         if set(kept) - set(options[KEEP]):
             yield Cure(config=f"{KEEP}={','.join(kept)}", costs=True)
+    yield from (cure for cure in better if cure.config.startswith(SLOW))
 
 
 def to_keep(layers: Sequence[LayerRow], model: bytes) -> tuple[str, ...]:
@@ -69,19 +71,24 @@ def try_out(
 
     What can't be quantized so is left as it was. Those that are enough come first, of them those that cost no speed; then by their SQNR.
     """
-    tried = []
-    for done, cure in enumerate(found):
-        progress(done, len(found))
+
+    def answered(cure: Cure) -> Cure:
         name, _, value = cure.config.partition("=")
         try:
             model = run_quantizer(quantizer, float_model, calibration, **{**options, name: value}).model
             answers = open_session(model, spec).logits(inputs)
         except EdgecnnError:
-            tried.append(cure)
-            continue
-        if np.isfinite(answers).all():
-            apart = differences(expected, answers, spec)
-            tried.append(replace(cure, found=apart, enough=enough(apart)))
+            return cure
+        if not np.isfinite(answers).all():
+            return cure
+        apart = differences(expected, answers, spec)
+        return replace(cure, found=apart, enough=enough(apart))
+
+    tried: list[Cure] = []
+    for done, cure in enumerate(found):
+        progress(done, len(found))
+        needless = cure.config.startswith(SLOW) and any(other.enough and not other.costs for other in tried)
+        tried.append(cure if needless else answered(cure))
     progress(len(found), len(found))
     return tuple(sorted(tried, key=_rank))
 

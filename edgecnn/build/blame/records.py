@@ -96,16 +96,23 @@ class TensorRow:
             return False
         return self.range_high - self.range_low > UNUSED * max(max(self.high, 0.0) - min(self.low, 0.0), 1e-30)
 
-    @property
-    def at_fault(self) -> bool:
-        """Whether something is wrong with it that finer rounding wouldn't cure."""
-        return self.foreign or self.saturates or self.unused
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advice:
+    """cause: what is wrong with a layer; cure: what to do about it; sure: whether finer rounding wouldn't cure it."""
+
+    cause: str
+    cure: str
+    sure: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.cure}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerRow:
     """A quantized layer. sqnr_db: of the logits where it alone is quantized (weights: its weights alone, activations: its output alone), None
-    where nothing changes or there is no such part; readers: the layers that take its output; advice: what is wrong with it and what to do."""
+    where nothing changes or there is no such part; readers: the layers that take its output; advice: where it stands out."""
 
     layer: str
     operator: str
@@ -114,7 +121,7 @@ class LayerRow:
     activations_sqnr_db: float | None
     tensors: tuple[TensorRow, ...]
     readers: tuple[str, ...] = ()
-    advice: tuple[str, ...] = ()
+    advice: tuple[Advice, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -120,9 +120,7 @@ def _said(found: Blame, culprit: StageRow) -> Iterator[str]:
 
 def _for_quantize(found: Blame) -> str | None:
     """What to do about the quantizer's noise: the cause where that is sure, then what was tried."""
-    sure = [
-        row.advice[0] for row in found.layers if row.advice and any(tensor.foreign or tensor.saturates or tensor.unused for tensor in row.tensors)
-    ]
+    sure = [f"{said.cure} ({row.layer}: {said.cause})" for row in found.layers for said in row.advice if said.sure]
     tried = [cure for cure in found.cures[1:] if cure.found is not None]
     best = next((cure for cure in tried[:1] if _gains(cure, found.cures[0])), None)
     said = sure[:1]

@@ -32,7 +32,7 @@ def advice(tensor, *, weights=None, output=None, options=EVERY):
     part = {"weight": (20.0, None), "activation": (None, 20.0)}[tensor.kind]
     weights, output = (weights, output) if weights or output else part
     row = LayerRow(layer="conv1", operator="Conv", sqnr_db=20.0, weights_sqnr_db=weights, activations_sqnr_db=output, tensors=(tensor,))
-    return advise(row, options)
+    return tuple(map(str, advise(row, options)))
 
 
 def test_what_saturates_wants_other_images_or_wider_ranges():
@@ -72,12 +72,12 @@ def test_a_range_that_few_values_reach_wants_a_method_that_gives_them_up():
 
 def test_where_nothing_is_wrong_with_it_only_float_is_left():
     assert advice(FINE)[0].endswith("the answers hang on it: keep it in float with what reads it")
-    assert advice(replace(FINE, matched=False, low=None, high=None)) == ("its output t doesn't bear 8 bits: keep it in float",)
+    assert advice(replace(FINE, matched=False, low=None, high=None)) == ("its output t doesn't bear 8 bits: keep it in float with what reads it",)
 
 
 def test_weights_with_one_scale_want_one_a_channel():
     (told,) = advice(replace(WEIGHT, channels=1), options={**EVERY, "per_channel": False})
-    assert told == "the weights w have one scale for all channels: give each its own (per_channel=true)"
+    assert told == "its weights w have one scale for all channels: give each its own (per_channel=true)"
     assert "per_channel" not in advice(WEIGHT)[0]
 
 
@@ -85,12 +85,21 @@ def test_corrections_are_named_only_where_the_quantizer_has_them_and_they_are_of
     have = {"equalize": False, "correct_bias": False, "rounding": "nearest"}
     assert "(equalize=true, correct_bias=true, rounding=adaptive), or keep it in float" in advice(WEIGHT, options=have)[0]
     off = advice(WEIGHT, options={"equalize": True, "rounding": "adaptive"})
-    assert off == ("its weights w don't bear 8 bits: keep it in float",)
+    assert off == ("its weights w don't bear 8 bits: keep it in float with what reads it",)
     assert advice(WEIGHT, options={}) == off
 
 
 def test_foreign_weights_are_no_matter_of_rounding():
     assert "aren't the reference's (1.0 dB), which no rounding explains: export it again" in advice(replace(WEIGHT, sqnr_db=1.0))[0]
+
+
+def test_what_finer_rounding_would_not_cure_is_sure():
+    def sure(tensor):
+        row = LayerRow(layer="x", operator="Conv", sqnr_db=9.0, weights_sqnr_db=9.0, activations_sqnr_db=9.0, tensors=(tensor,))
+        return [said.sure for said in advise(row, EVERY)]
+
+    assert sure(replace(FINE, saturated=0.2)) == sure(replace(FINE, high=0.5)) == sure(replace(WEIGHT, sqnr_db=1.0)) == [True]
+    assert sure(FINE) == sure(WEIGHT) == sure(replace(FINE, channel_high=(0.1, 5.0))) == [False]
 
 
 def test_only_the_part_that_makes_the_noise_is_told_of():

@@ -88,11 +88,11 @@ def test_a_simplifier_that_changes_an_answer_a_little_is_blamed(place, tmp_path,
 @pytest.mark.parametrize(
     ("scale", "factor", "layer", "advice"),
     [
-        ("t1_scale", 100, "n0", "so most levels are never used: calibrate on images like these"),
-        ("t1_scale", 0.01, "n0", "of it saturate: calibrate on images like these"),
+        ("t1_scale", 100, "n0", "To do: calibrate on images like these, without odd ones (n0: its output t1 goes from "),
+        ("t1_scale", 0.01, "n0", "To do: calibrate on images like these (n0: its output t1 goes from "),
         ("t3_scale", 100, "n2", "so most levels are never used"),
         ("input_scale", 0.01, "input", "saturate"),
-        ("c2_scale", -1, "n2", "the weights c2 aren't the reference's"),
+        ("c2_scale", -1, "n2", "To do: export it again (n2: its weights c2 aren't the reference's"),
     ],
 )
 def test_a_bad_scale_is_blamed_on_quantization_and_its_layer(place, tmp_path, spoil, scale, factor, layer, advice):

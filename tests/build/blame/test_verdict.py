@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgecnn.build.blame import Blame, Cure, LayerRow, StageRow
+from edgecnn.build.blame import Advice, Blame, Cure, LayerRow, StageRow
 from edgecnn.build.blame.records import TensorRow, number_text
 from edgecnn.device.differences import Differences
 
@@ -19,8 +19,15 @@ def stage(name, *failures, **facts):
     return StageRow(stage=name, what="", limit="", failures=failures, advice="pray" if failures else None, **facts)
 
 
-SATURATED = TensorRow(tensor="t", kind="activation", matched=True, low=0.0, high=9.0, range_low=0.0, range_high=5.0, saturated=0.5)
-LAYER = LayerRow(layer="conv1", operator="Conv", sqnr_db=7.0, weights_sqnr_db=30.0, activations_sqnr_db=7.0, tensors=(), advice=("widen it",))
+LAYER = LayerRow(
+    layer="conv1",
+    operator="Conv",
+    sqnr_db=7.0,
+    weights_sqnr_db=30.0,
+    activations_sqnr_db=7.0,
+    tensors=(),
+    advice=(Advice(cause="it is narrow", cure="widen it"),),
+)
 NOW = Cure(config="", found=measured(7.0))
 SOUND = Blame(
     file="a.edgecnn", reference="net.onnx", images=4, origin="data", stages=(stage("export"), stage("packaged", against_source=measured(30.25, 3)))
@@ -91,13 +98,13 @@ def test_what_was_tried_and_helps_is_what_to_do(cures, told):
 
 
 def test_a_sure_cause_comes_before_what_was_tried():
-    found = replace(NOISY, layers=(replace(LAYER, tensors=(SATURATED,)),))
-    assert found.verdict.endswith("To do: widen it.")
+    found = replace(NOISY, layers=(replace(LAYER, advice=(*LAYER.advice, Advice(cause="it is narrow", cure="widen it", sure=True))),))
+    assert found.verdict.endswith("To do: widen it (conv1: it is narrow).")
     helps, poor = Cure(config="x=1", found=measured(21.0), enough=True), Cure(config="x=1", found=measured(9.0))
     assert replace(found, cures=(NOW, helps)).verdict.endswith(
-        "To do: widen it; or export it with --config x=1, which brings the logits from 7.0 dB to 21.0 dB."
+        "To do: widen it (conv1: it is narrow); or export it with --config x=1, which brings the logits from 7.0 dB to 21.0 dB."
     )
-    assert replace(found, cures=(NOW, poor)).verdict.endswith("To do: widen it.")
+    assert replace(found, cures=(NOW, poor)).verdict.endswith("To do: widen it (conv1: it is narrow).")
 
 
 def test_where_the_fault_came_in_is_told_with_what_may_be_other_than_it_was():
