@@ -4,7 +4,7 @@ The loss is that of AdaRound (Nagel et al. 2020, arXiv:2004.10568, equation 13):
 which for a row w of weights, rounded to q, is (q - w) H (q - w) with H the second moments of the layer's inputs. The inputs are those of the
 quantized graph, whose layers before are rounded already. It is minimised in two steps that need no gradients: value by value, each error made
 up for by the values that are left (OBQ in the order of GPTQ, Frantar et al., arXiv:2210.17323), then by moving single values while that helps.
-AdaRound's own relaxation with Adam ends in a greater loss, after a hundred times as long: see CONTRIBUTING.md.
+AdaRound's own relaxation with Adam ends in a greater loss, after many times as long: see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Bias correction: rounded weights shift the mean of what a layer answers, which its bias takes back.
 
 Empirical, after Nagel et al. 2019 (arXiv:1906.04721, section 4.2 and appendix D): layer by layer, each behind those that are corrected already,
-so that it also takes back what ranges cut off before it. onnxsim 0.8.1 corrects all layers at once, from what rounding does to weights alone,
-and none of its own graphs' integers: CONTRIBUTING.md has the figures.
+so that it also takes back what ranges cut off before it, and nothing twice. onnxsim 0.8.1 has it for all layers at once, as nodes of its own:
+see CONTRIBUTING.md.
 """
 
 from __future__ import annotations

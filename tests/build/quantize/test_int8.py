@@ -144,6 +144,57 @@ def test_a_dead_channel_and_a_constant_activation_are_survived(net, images, cali
     assert answers(int8.quantize(graph, calibration).model, images) == pytest.approx(answers(graph, images), abs=1e-3)
 
 
+CORRECTIONS = {"ranges": "mse", "equalize": True, "rounding": "adaptive", "correct_bias": True}
+
+
+def gated(make):
+    """An operator without integers between convolutions, and a product that has no bias."""
+    gate = make.node("HardSigmoid", make.conv("input", (3, 8)))
+    mixed = make.node("Mul", make.conv(gate, (8, 8), groups=4), make.conv("input", (3, 8), kernel=1))
+    make.node("MatMul", make.pooled(mixed), make.constant(make.rng.normal(0, 0.3, (8, 5))), output="logits")
+
+
+def branched(make):
+    """Branches that are joined, of which one layer's answers nobody but a pooling reads."""
+    first = make.node("Relu", make.conv("input", (3, 8)))
+    joined = make.node("Concat", make.node("Relu", make.conv(first, (8, 4))), make.node("MaxPool", first, kernel_shape=[1, 1]), axis=1)
+    make.linear(make.pooled(make.node("Relu", make.conv(joined, (12, 8)))), 8, 5, output="logits")
+
+
+def dead(make):
+    """A dead channel, and a layer of nothing but zeros beside a live one."""
+    weight = make.rng.normal(0, 0.3, (8, 3, 3, 3))
+    weight[2] = 0
+    first = make.node("Relu", make.node("Conv", "input", make.constant(weight), make.constant(make.rng.normal(0, 1, 8)), pads=[1] * 4))
+    silent = make.node("Relu", make.node("Conv", first, make.constant(np.zeros((8, 8, 1, 1)))))
+    make.linear(make.pooled(make.node("Add", make.conv(first, (8, 8)), silent)), 8, 5, output="logits")
+
+
+@pytest.mark.parametrize("build", [gated, branched, dead])
+@pytest.mark.parametrize("scheme", [{}, {"per_channel": False, "activation_type": "int8"}])
+def test_corrections_never_cost_much_whatever_the_net_is(net, images, calibration, answers, sqnr, build, scheme):
+    make = net()
+    build(make)
+    expected = answers(make.bytes(), images)
+    plain, corrected = (answers(int8.quantize(make.bytes(), calibration, **scheme, **more).model, images) for more in ({}, CORRECTIONS))
+    assert sqnr(expected, corrected) > max(25, sqnr(expected, plain) - 1)
+
+
+def test_what_stays_in_float_and_what_never_changes_is_told(net, calibration):
+    make = net()
+    gated(make)
+    assert int8.quantize(make.bytes(), calibration).note == "left in float: 1 HardSigmoid"
+    make = net()
+    dead(make)
+    note = int8.quantize(make.bytes(), calibration, **CORRECTIONS).note
+    assert note == "one and the same value on all calibration images comes from n2, n3: dead channels, or images that don't fit"
+
+
+def test_pictures_that_are_all_the_same_are_told(graph, images):
+    note = int8.quantize(graph, lambda: iter([images[:1], images[:1]])).note or ""
+    assert note.startswith("all calibration images are the same picture")
+
+
 def test_a_graph_without_convolutions_or_products_is_left_and_told(net, calibration):
     make = net()
     flat = make.node("Flatten", make.node("GlobalAveragePool", "input"))
@@ -165,12 +216,13 @@ def test_no_images_are_refused(graph, empty):
         int8.quantize(graph, lambda: iter(empty))
 
 
-def test_infinite_activations_are_refused_with_the_tensors_name(net, images):
+@pytest.mark.parametrize("options", [{}, CORRECTIONS])
+def test_infinite_activations_are_refused_with_the_tensors_name(net, images, options):
     make = net()
     blown = make.node("Exp", make.node("Mul", make.conv("input", (3, 8)), make.constant(1e4)))
     make.linear(make.pooled(make.conv(blown, (8, 8))), 8, 5, output="logits")
     with pytest.raises(SourceRejected, match="t2 is NaN or infinite on a calibration image"):
-        int8.quantize(make.bytes(), lambda: iter([np.abs(images) + 1]))
+        int8.quantize(make.bytes(), lambda: iter([np.abs(images) + 1]), **options)
 
 
 def test_an_unreadable_image_stops_it(graph):
