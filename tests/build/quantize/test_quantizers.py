@@ -102,6 +102,8 @@ images = np.load(sys.argv[2])
 graph = open(sys.argv[1], "rb").read()
 for name in quantize.names():
     print(hashlib.sha256(quantize.quantize(name, graph, lambda: iter([images])).model).hexdigest())
+corrected = quantize.quantize("int8", graph, lambda: iter([images]), ranges="mse", equalize=True, rounding="adaptive", correct_bias=True)
+print(hashlib.sha256(corrected.model).hexdigest())
 print("torch" in sys.modules)
 """
 
