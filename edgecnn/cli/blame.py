@@ -23,7 +23,12 @@ from edgecnn.cli._source import PATH, source_options
     help="What FILE was exported from: a checkpoint, an .onnx, ..., e.g. net.onnx.",
 )
 @click.option("--data", type=PATH, metavar="DATA", help="Images to compare answers on, e.g. photos/others.  [default: FILE's few golden ones]")
-@click.option("--calibration", type=PATH, metavar="DATA", help="The images that int8's ranges were measured on, to quantize again, e.g. photos/some.")
+@click.option(
+    "--calibration",
+    type=PATH,
+    metavar="DATA",
+    help="The images that int8's ranges were measured on, to quantize again and try other options, e.g. photos/some.",
+)
 @click.option("--images", type=int, default=256, show_default=True, metavar="N", help="How many of --data at most, e.g. 1000.")
 @click.option(
     "--layers", type=int, default=10, show_default=True, metavar="N", help="How many of the worst layers to show, e.g. 100; 0 measures none."
@@ -36,8 +41,8 @@ def command(file: Path, reference: str, layers: int, as_json: bool, **options: A
     """Find the first stage where FILE's answers leave those of SOURCE, and of a quantized graph the layers that cost most.
 
     The stages are preprocessing, the exported graph, the simplified one, the quantized one, the same as onnxruntime optimizes it, and the file
-    opened again. All but the file are made again from SOURCE as FILE's report states it; what comes out otherwise is told. Exit code 1 when a
-    stage falls short.
+    opened again. All but the file are made again from SOURCE as FILE's report states it; what comes out otherwise is told. Where int8 is to blame
+    and --calibration is there, other options of the quantizer are tried on the same images. Exit code 1 when a stage falls short.
     """
     with require_extra("export"):
         from edgecnn.cli._blame import run_blame

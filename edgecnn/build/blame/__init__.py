@@ -57,7 +57,8 @@ def blame(
 
     reference: a checkpoint, an .onnx, or what else `build.source.open_source` takes; `described` are its weights, args, output_index, ...
     data: images, of which `images` are taken, spread evenly; the artifact's few golden ones where none are given. calibration: the images that
-    its ranges were measured on, so that it can be quantized again. min_sqnr_db: of the logits of quantized graphs, the least that will do.
+    its ranges were measured on, so that it can be quantized again, and with other options. by_layer: whether the layers are measured, and such
+    options tried where that may help. min_sqnr_db: of the logits of quantized graphs, the least that will do.
     preprocess: how the reference wants its images, where it doesn't say so itself. tell: what is being done, now and then.
     Raises InputMissing, ArtifactRejected, DataRejected, ImageRejected, UsageError, and what open_source raises.
     """
@@ -110,11 +111,14 @@ def _why_no_layers(subject: Subject, packaged: StageRow) -> str | None:
 
 
 def _quantizer(subject: Subject) -> tuple[str, dict[str, Any]]:
-    """The name and all options of what made the artifact, none where there is no such quantizer here."""
+    """The name and all options of what made the artifact; no options where there is no such quantizer here, or it takes others."""
     recorded = subject.recorded("quantize")
     configuration = recorded.configuration if recorded is not None else {}
     name = str(configuration.get("quantizer", subject.manifest.quantization))
-    return name, quantizers.configure(name, quantizers.recorded(configuration)) if name in quantizers.names() else {}
+    try:
+        return name, quantizers.configure(name, quantizers.recorded(configuration))
+    except UsageError:
+        return name, {}
 
 
 def _layers(subject: Subject, graphs: tuple[Graph, ...], measured: Measured, tell: Tell) -> tuple[LayerRow, ...]:

@@ -106,7 +106,11 @@ def test_an_option_that_the_record_leaves_away_is_named_where_a_rebuild_differs(
 
 @pytest.mark.parametrize(
     ("configuration", "told"),
-    [({"quantizer": "int3"}, "there is no quantizer int3 here"), ({"keep_float": "gone"}, "it can't be quantized again: there is no layer gone")],
+    [
+        ({"quantizer": "int3"}, "there is no quantizer int3 here"),
+        ({"keep_float": "gone"}, "it can't be quantized again: there is no layer gone"),
+        ({"ranges": "odd"}, "it can't be quantized again: ranges is 'odd'"),
+    ],
 )
 def test_what_can_not_be_quantized_again_is_taken_from_the_file(place, recorded, configuration, told):
     found = place.blame(recorded({**recorded.configuration, **configuration}))
