@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,10 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from edgecnn.artifact.files import temporary_folder
 from edgecnn.build.quantize import Calibration
 from edgecnn.build.quantize._graph import reads
 from edgecnn.device.engines import Engine
 from edgecnn.device.engines.ort import open_graph
+
+
+@contextlib.contextmanager
+def at_hand(calibration: Calibration) -> Iterator[Calibration]:
+    """The same images, prepared once and read from a temporary folder while the block lasts: decoding photos again for each layer would take
+    longer than all else. Raises OutputNotWritable where they don't fit on the disk, and whatever `calibration` raises."""
+    with temporary_folder() as folder:
+        count = 0
+        for images in calibration():
+            np.save(folder / f"{count}.npy", images)
+            count += 1
+        yield lambda: (np.load(folder / f"{number}.npy") for number in range(count))
 
 
 def up_to(proto: ModelProto, tensors: Sequence[str]) -> ModelProto:

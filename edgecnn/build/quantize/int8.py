@@ -25,6 +25,7 @@ from edgecnn.build.quantize._graph import constant, consumers, finish, import_ti
 from edgecnn.build.quantize._heavy import heavy_layers, own_constants
 from edgecnn.build.quantize._ranges import Statistics
 from edgecnn.build.quantize._rewrite import rewrite
+from edgecnn.build.quantize._runs import at_hand
 from edgecnn.build.quantize._slim import slim
 from edgecnn.build.quantize._thresholds import Range, ranges_of
 from edgecnn.errors import UsageError
@@ -78,7 +79,8 @@ def quantize(
     proto = _insert_pairs(floats, chosen, limits, activation_type=activation_type, per_channel=per_channel, reduce_range=reduce_range)
     _free_products(proto, chosen)
     if adapt or correct_bias:
-        _correct(floats, proto, calibration, weight_limit=weight_limit, adapt=adapt, shift=correct_bias)
+        with at_hand(calibration) as images:
+            _correct(floats, proto, images, weight_limit=weight_limit, adapt=adapt, shift=correct_bias)
     slim(proto)
     made = finish(proto, original)
     if training is not None:

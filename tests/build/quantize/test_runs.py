@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import errno
+import tempfile
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgecnn.build.quantize import int8
 from edgecnn.build.quantize._graph import load
-from edgecnn.build.quantize._runs import feeds, outputs, up_to
+from edgecnn.build.quantize._runs import at_hand, feeds, outputs, up_to
+from edgecnn.errors import OutputNotWritable
 
 
 def test_a_part_holds_what_its_tensors_need_and_answers_as_the_whole(graph, images):
@@ -37,3 +42,42 @@ def test_feeds_fill_up_the_last_of_a_batch_with_its_last_image(counts, size):
     assert [value for feed, real in found for value in feed[:real].ravel()] == list(range(sum(counts)))
     assert all(real >= 1 and (feed[real:] == feed[real - 1]).all() for feed, real in found)
     assert size is None or all(len(feed) == size for feed, _ in found)
+
+
+def test_images_at_hand_are_the_same_and_were_prepared_once(images):
+    rounds = []
+
+    def calibration():
+        rounds.append(1)
+        return iter([images[:5], images[5:7]])
+
+    with at_hand(calibration) as kept:
+        for _ in range(3):
+            for wanted, found in zip((images[:5], images[5:7]), kept(), strict=True):
+                np.testing.assert_array_equal(found, wanted)
+    assert len(rounds) == 1
+
+
+@pytest.mark.parametrize(
+    "option", [{"correct_bias": True}, {"rounding": "adaptive"}, {"correct_bias": True, "rounding": "adaptive", "ranges": "mse"}]
+)
+def test_corrections_prepare_the_images_once_more_and_leave_nothing_behind(graph, images, option, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rounds = []
+
+    def calibration():
+        rounds.append(1)
+        return iter([images])
+
+    int8.quantize(graph, calibration, **option)
+    assert len(rounds) == (3 if "ranges" in option else 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told(images, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OutputNotWritable, match="the disk is full"), at_hand(lambda: iter([images])):
+        pass
