@@ -34,27 +34,38 @@ GOALS: Mapping[str, Goal] = {
 }
 
 
-def verdict(rows: Sequence[Row], goal: Goal) -> tuple[bool, str]:
-    """Of one network's rows, the first of them float32: whether one of ours reaches all of the goal, and which one, or what each lacks."""
+def verdicts(rows: Sequence[Row], goal: Goal) -> list[tuple[bool, str]]:
+    """Of one network's rows, the first of them float32: whether one of ours reaches the accuracy, and one (maybe another) its bytes as well as
+    the accuracy's limit, though others be ahead; each with which one it is, or what each lacks."""
     ours = [row for row in rows if row["quantizer"].startswith(OURS)]
     others = [row for row in rows[1:] if not row["quantizer"].startswith(OURS)]
-    lacks = {row["quantizer"]: lacking(row, rows[0], others, goal) for row in ours}
+    accurate = {row["quantizer"]: [*off_limit(row, goal), *behind(row, others, goal)] for row in ours}
+    small = {row["quantizer"]: [*off_limit(row, goal), *too_large(row, rows[0])] for row in ours}
+    return [_said("accuracy", accurate), _said("bytes", small)]
+
+
+def _said(what: str, lacks: Mapping[str, Sequence[str]]) -> tuple[bool, str]:
     for name, missing in lacks.items():
         if not missing:
-            return True, f"reached by {name}"
-    return False, "missed: " + "; ".join(f"{name} {', '.join(missing)}" for name, missing in lacks.items())
+            return True, f"{what} reached by {name}"
+    return False, f"{what} missed: " + "; ".join(f"{name} {', '.join(missing)}" for name, missing in lacks.items())
 
 
-def lacking(row: Row, source: Row, others: Sequence[Row], goal: Goal) -> list[str]:
-    """What a row falls short of, in words. An accuracy or SQNR that isn't a number falls short."""
+def off_limit(row: Row, goal: Goal) -> list[str]:
+    """In words; what isn't a number falls short."""
     found = []
-    share = SHARE_OF_LARGE if source["bytes"] > LARGE else SHARE
-    if not row["share"] <= share:
-        found.append(f"has {row['share']:.3f} of float32's bytes, not {share}")
     if goal.points is not None and not row["points"] >= -goal.points - 1e-9:
         found.append(f"changes by {row['points']:+.2f} points, not {-goal.points}")
     if goal.sqnr_db is not None and not (row["sqnr_db"] is None or row["sqnr_db"] >= goal.sqnr_db):
         found.append(f"has {row['sqnr_db']:.1f} dB, not {goal.sqnr_db}")
+    return found
+
+
+def behind(row: Row, others: Sequence[Row], goal: Goal) -> list[str]:
     measure = "points" if goal.points is not None else "sqnr_db"
-    before = [other["quantizer"] for other in others if goal.ahead and not row[measure] >= other[measure] - 1e-9]
-    return [*found, *(f"lies behind {name}" for name in before)]
+    return [f"lies behind {other['quantizer']}" for other in others if goal.ahead and not row[measure] >= other[measure] - 1e-9]
+
+
+def too_large(row: Row, source: Row) -> list[str]:
+    share = SHARE_OF_LARGE if source["bytes"] > LARGE else SHARE
+    return [] if row["share"] <= share else [f"has {row['share']:.3f} of float32's bytes, not {share}"]
