@@ -33,14 +33,12 @@ def means(proto: ModelProto, nodes: Sequence[NodeProto], calibration: Calibratio
         if node.op_type == "Conv":
             value.name = f"{node.output[0]}/mean"
             part.graph.node.append(helper.make_node("GlobalAveragePool", [node.output[0]], [value.name], name=value.name))
-    totals, count = [np.zeros(())] * len(nodes), 0
+    totals, counts = [np.zeros(())] * len(nodes), np.zeros(len(nodes))
     for found in outputs(part, calibration, optimize=optimize):
-        totals = [
-            total + answers.reshape(*answers.shape[:2], -1)[..., 0].sum(axis=0, dtype=np.float64)
-            for total, answers in zip(totals, found, strict=True)
-        ]
-        count += len(found[0])
-    return [total / count for total in totals]
+        rows = [answers.reshape(*answers.shape[:2]) for answers in found]
+        totals = [total + row.sum(axis=0, dtype=np.float64) for total, row in zip(totals, rows, strict=True)]
+        counts += [len(row) for row in rows]
+    return [total / count for total, count in zip(totals, counts, strict=True)]
 
 
 def correctable(proto: ModelProto, layer: HeavyLayer) -> bool:

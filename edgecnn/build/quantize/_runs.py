@@ -48,13 +48,14 @@ def up_to(proto: ModelProto, tensors: Sequence[str]) -> ModelProto:
 
 
 def outputs(part: ModelProto, calibration: Calibration, *, optimize: bool, together: int | None = None) -> Iterator[tuple[NDArray[np.float32], ...]]:
-    """The outputs of `part`, whose first axis is the batch, for all calibration images, feed by feed.
+    """The outputs of `part` for all calibration images, feed by feed. Where a fixed batch was filled up, what is too much is left out of those
+    that have the batch as their first axis.
 
     together: how many images at once where the graph fixes no batch, None for as many as come.
     """
     engine = open_graph(part.SerializeToString(), optimize=optimize)
     for feed, real in feeds(calibration(), batch(engine) or together):
-        yield tuple(found[:real] for found in engine.run({engine.inputs[0].name: feed}))
+        yield tuple(found[:real] if len(found) == len(feed) else found for found in engine.run({engine.inputs[0].name: feed}))
 
 
 def batch(engine: Engine) -> int | None:

@@ -103,6 +103,23 @@ def test_a_layer_without_a_bias_gets_one_and_layers_that_share_one_get_their_own
     assert sqnr_db(answers(graph, images), answers(made, images)) > 20
 
 
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_a_product_may_have_several_rows_of_an_image(calibration, batch):
+    """As in a head that is asked at each place, and averaged then."""
+    make = Net(batch=batch)
+    places = make.node("Transpose", make.node("Relu", make.conv("input", (3, 8))), perm=[0, 2, 3, 1])
+    scores = make.linear(make.node("Reshape", places, make.constant([-1, 8], np.int64)), 8, 5)
+    make.node(
+        "ReduceMean", make.node("Reshape", scores, make.constant([-1, 256, 5], np.int64)), make.constant([1], np.int64), keepdims=0, output="logits"
+    )
+    graph = make.bytes()
+    made = int8.quantize(graph, calibration, correct_bias=True, rounding="adaptive", **COARSE).model
+    rows = both_means(graph, made, calibration)
+    assert [name for name, *_ in rows] == ["n0", "n4"]
+    for _, expected, found, step in rows:
+        assert (np.abs(expected - found) <= 0.51 * step + 1e-5).all()
+
+
 def test_products_without_a_bias_are_left(calibration):
     make = Net()
     make.node("MatMul", make.pooled(make.node("Relu", make.conv("input", (3, 8)))), make.constant(make.rng.normal(0, 0.3, (8, 5))), output="logits")
