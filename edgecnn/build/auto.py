@@ -23,7 +23,7 @@ from edgecnn.build.search.lab import Task
 from edgecnn.build.search.progress import Tell
 from edgecnn.build.search.records import Goal
 from edgecnn.build.source import Source
-from edgecnn.device.engines.ort import allowed_threads
+from edgecnn.device.engines import allowed_threads
 from edgecnn.device.host import describe
 from edgecnn.errors import UsageError
 

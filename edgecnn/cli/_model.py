@@ -72,18 +72,18 @@ def located(file: str, store: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def opened(file: str, *, store: Path | None, threads: int | None, trust_key: Path | None) -> Iterator[Model]:
+def opened(file: str, *, store: Path | None, threads: int | None, trust_key: Path | None, engine: str = "ort") -> Iterator[Model]:
     """The model in FILE. One of the store is watched until its first answer; where it kept killing its process, the version before is taken."""
     if is_path(file, store):
         from edgecnn.device.model import open_model
 
-        yield open_model(file, threads=threads, trust_key=trust_key)
+        yield open_model(file, threads=threads, trust_key=trust_key, engine=engine)
         return
     from edgecnn.cli._options import note
     from edgecnn.store import start
 
     with start(file, store=store, say=note) as begun, _told_to_end(begun):
-        yield begun.load(threads=threads, trust_key=trust_key)
+        yield begun.load(threads=threads, trust_key=trust_key, engine=engine)
 
 
 @contextlib.contextmanager

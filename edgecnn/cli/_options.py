@@ -34,6 +34,19 @@ def threads_option(function: F) -> F:
     return click.option("--threads", type=int, metavar="N", help="CPU threads, e.g. 1.  [default: all that this process may use]")(function)
 
 
+def engine_option(function: F) -> F:
+    """--engine NAME, as the parameter `engine`; the engines are told by their files, so that --help imports none."""
+    folder = Path(__file__).parent.parent / "device" / "engines"
+    known = sorted(path.stem for path in folder.glob("[!_]*.py"))
+    return click.option(
+        "--engine",
+        type=click.Choice([*known, "auto"]),
+        default="ort",
+        show_default=True,
+        help="What computes: onnxruntime or, with its extra, openvino. auto times those here on the golden inputs once, and keeps the faster.",
+    )(function)
+
+
 def memory_option(function: F) -> F:
     """--memory-limit, as the parameter `memory_limit`: bytes, or None."""
     return click.option(

@@ -9,7 +9,7 @@ import click
 
 from edgecnn.cli import _complete
 from edgecnn.cli._model import located, store_option
-from edgecnn.cli._options import json_option, threads_option
+from edgecnn.cli._options import engine_option, json_option, threads_option
 from edgecnn.cli._trust import trust_options
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--min-runs", type=int, default=100, show_default=True, metavar="N", help="Least number of timed runs, a file.")
 @click.option("--warmup", type=int, default=20, show_default=True, metavar="N", help="Runs before the timed ones, a file.")
 @threads_option
+@engine_option
 @json_option
 @store_option
 @trust_options
@@ -32,6 +33,7 @@ def command(
     min_runs: int,
     warmup: int,
     threads: int | None,
+    engine: str,
     as_json: bool,
     store: Path | None,
     trust_key: Path | None,
@@ -48,7 +50,9 @@ def command(
     from edgecnn.device.measure import measure_all, open_subject
     from edgecnn.errors import BenchmarkInvalid
 
-    subjects = [open_subject(located(file, store), threads=threads, trust_key=trust_key) for file in files]
+    paths = [located(file, store) for file in files]
+    chosen = [_engine(path, engine, threads, trust_key) for path in paths]
+    subjects = [open_subject(path, threads=threads, trust_key=trust_key, engine=name) for path, name in zip(paths, chosen, strict=True)]
     with progress_line() as show:
         reports = measure_all(
             subjects, warmup=warmup, min_seconds=min_seconds, min_runs=min_runs, progress=lambda done: show(f"measuring, {min(done, 1):.0%} done")
@@ -67,6 +71,19 @@ def command(
     invalid = [report for report in reports if not report.valid]
     if invalid:
         raise BenchmarkInvalid("; ".join(f"{report.name} is INVALID: {', '.join(report.problems)}" for report in invalid) + ".")
+
+
+def _engine(path: Path, engine: str, threads: int | None, trust_key: Path | None) -> str:
+    """The engine that a file is timed in; what was chosen for --engine auto is said."""
+    if engine != "auto":
+        return engine
+    from edgecnn.cli._options import note
+    from edgecnn.device.choice import engine_for
+
+    found = engine_for(path, engine, threads=threads, trust_key=trust_key)
+    if found.told:
+        note(f"{found.told}.")
+    return found.engine
 
 
 def _lines(reports: tuple[BenchReport, ...], host: HostFacts) -> list[str]:

@@ -13,7 +13,7 @@ import click
 
 from edgecnn.cli import _complete
 from edgecnn.cli._model import store_option
-from edgecnn.cli._options import json_option, note, put, put_json, shown, threads_option
+from edgecnn.cli._options import engine_option, json_option, note, put, put_json, shown, threads_option
 from edgecnn.cli._trust import trust_options
 from edgecnn.errors import EdgecnnError, InputRefused, SomeFailed, UsageError
 
@@ -35,6 +35,7 @@ _WIDEST = 120
 @click.option("--top", type=click.IntRange(min=1), metavar="K", help="Show the K best labels of each input, e.g. 3.  [default: 1; with --json 5]")
 @json_option
 @threads_option
+@engine_option
 @store_option
 @trust_options
 def command(
@@ -45,6 +46,7 @@ def command(
     top: int | None,
     as_json: bool,
     threads: int | None,
+    engine: str,
     store: Path | None,
     trust_key: Path | None,
 ) -> None:
@@ -85,7 +87,7 @@ def command(
         from edgecnn.device.watch import Watch
 
         watching = None if watch is None else Watch(watch)
-    with opened(file, store=store, threads=threads, trust_key=trust_key) as model:
+    with opened(file, store=store, threads=threads, trust_key=trust_key, engine=engine) as model:
         for told in notices(file, model):
             note(told)
         if watching is not None or stream is not None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecnn.cli._model import model_argument
-from edgecnn.cli._options import json_option, threads_option
+from edgecnn.cli._options import engine_option, json_option, threads_option
 from edgecnn.cli._trust import trust_options
 
 if TYPE_CHECKING:
+    from edgecnn.artifact.bundle import Bundle
     from edgecnn.device.session import Session
     from edgecnn.device.validate import AccuracyReport, GoldenReport
 
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 @click.option("--data", type=click.Path(path_type=Path), help="Images with labels, to measure the accuracy on, e.g. photos/test.")
 @click.option("--min-accuracy", type=float, metavar="SHARE", help="Least accuracy on --data, between 0 and 1, e.g. 0.83.")
 @threads_option
+@engine_option
 @json_option
 @trust_options
-def command(file: Path, data: Path | None, min_accuracy: float | None, threads: int | None, as_json: bool, trust_key: Path | None) -> None:
+def command(
+    file: Path, data: Path | None, min_accuracy: float | None, threads: int | None, engine: str, as_json: bool, trust_key: Path | None
+) -> None:
     """Check that FILE gives its golden answers on this machine, and how accurate it is.
 
     Three steps are told apart: golden image to model input (exact), input to the host's outputs, input to the answers of the network that it
@@ -31,8 +35,6 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
     """
     from edgecnn.cli._options import note, put, put_json
     from edgecnn.device.model import unvalidated_notice
-    from edgecnn.device.saturation import precise_for
-    from edgecnn.device.session import open_session
     from edgecnn.device.validate import check_golden
     from edgecnn.device.whole import check_whole
     from edgecnn.errors import UsageError
@@ -46,7 +48,7 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
         notice = unvalidated_notice(file, bundle.manifest)
         if notice:
             note(notice)
-        session = open_session(bundle.graph_source(), spec, threads=threads, precise=precise_for(bundle))
+        session = _opened(bundle, engine, threads)
         golden = check_golden(bundle, session=session)
     if not as_json:
         put(f"{spec.name} {spec.version}, quantization {bundle.manifest.quantization}, {len(spec.labels)} labels")
@@ -61,6 +63,25 @@ def command(file: Path, data: Path | None, min_accuracy: float | None, threads: 
         for line in accuracy_lines(accuracy):
             put(line)
     _raise_failures(file, golden, accuracy, min_accuracy)
+
+
+def _opened(bundle: Bundle, engine: str, threads: int | None) -> Session:
+    """The graph as `run` would open it, but for golden answers that fall short, which are this command's result."""
+    from edgecnn.cli._options import note
+    from edgecnn.device.saturation import precise_for
+    from edgecnn.device.session import open_session
+
+    precise = None
+    if engine == "ort":
+        precise = precise_for(bundle)
+    else:
+        from edgecnn.device.choice import choose, precise_with
+
+        chosen = choose(bundle, engine, threads=threads)
+        engine, precise = chosen.engine, precise_with(bundle, chosen.engine)
+        if chosen.told:
+            note(f"{chosen.told}.")
+    return open_session(bundle.graph_source(), bundle.manifest.spec, threads=threads, precise=precise, engine=engine)
 
 
 def _measure_accuracy(session: Session, data: Path) -> AccuracyReport:

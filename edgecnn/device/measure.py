@@ -260,7 +260,7 @@ def peak_memory_mib() -> float | None:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
-def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None) -> Subject:
+def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None, engine: str = "ort") -> Subject:
     """An artifact on its own golden inputs, or a bare .onnx (by its name's end) on seeded random ones, ready to be timed.
 
     One image where the batch is open. A graph with several inputs or outputs is run without bound buffers. trust_key: a PEM file with a public
@@ -280,15 +280,16 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
     if path.suffix.lower() == ".onnx":
         start = time.perf_counter_ns()
         data = _read_graph(path, trust_key)
-        engine = open_graph(data, threads=threads)
+        opened = open_graph(data, threads=threads, engine=engine)
         load_ns = time.perf_counter_ns() - start
         digest = hashlib.sha256(data).hexdigest()
-        feeds = {info.name: _example(info.name, info.dtype, info.shape, path) for info in engine.inputs}
+        feeds = {info.name: _example(info.name, info.dtype, info.shape, path) for info in opened.inputs}
     else:
         start = time.perf_counter_ns()
         with open_trusted(path, trust_key) as bundle:
             spec = bundle.manifest.spec
-            engine = open_session(bundle.graph_source(), spec, threads=threads, precise=precise_for(bundle)).engine
+            precise = precise_for(bundle) if engine == "ort" else None
+            opened = open_session(bundle.graph_source(), spec, threads=threads, precise=precise, engine=engine).engine
             load_ns = time.perf_counter_ns() - start
             inputs = read_golden(bundle).inputs
             digest = bundle.manifest.member("model.onnx").sha256
@@ -297,13 +298,13 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
     if not feeds:
         raise UsageError(f"{path} takes no input, so there is nothing to time; give a network that takes one.")
     x = next(iter(feeds.values()))
-    simple = len(engine.inputs) == 1 and len(engine.outputs) == 1
+    simple = len(opened.inputs) == 1 and len(opened.outputs) == 1
     return Subject(
         name=str(path),
-        run=(lambda: engine.run_one(x)) if simple else (lambda: engine.run(feeds)),
+        run=(lambda: opened.run_one(x)) if simple else (lambda: opened.run(feeds)),
         batch=x.shape[0] if x.ndim > 1 else 1,
-        provider=engine.provider,
-        threads=engine.threads,
+        provider=opened.provider,
+        threads=opened.threads,
         load_ns=load_ns,
         graph_sha256=digest,
     )

@@ -87,15 +87,16 @@ class Model:
         return predictions(logits, self.spec, inputs=tuple(names), ms=ms, top_k=top_k)
 
 
-def load(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None) -> Model:
+def load(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None, engine: str = "ort") -> Model:
     """Open an artifact: its structure, manifest and graph are verified first.
 
     threads: at most what this process may use, which is the default. An artifact that was packed without proof of its answers is loaded with a
     warning in the log "edgecnn" (standard error, unless logging is configured otherwise). trust_key: a PEM file with a public key, whose
-    signature (beside the artifact, its whole name followed by .sig) is then required and checked before anything is parsed.
+    signature (beside the artifact, its whole name followed by .sig) is then required and checked before anything is parsed. engine: "ort",
+    "openvino", or "auto" for the faster of those here that gives the golden answers (edgecnn.device.choice); what "auto" chose goes to the same log.
     Raises InputMissing, ArtifactRejected (SignatureRejected for the signature), KeyRejected, UsageError for threads, or MissingHere.
     """
-    model = open_model(path, threads=threads, trust_key=trust_key)
+    model = open_model(path, threads=threads, trust_key=trust_key, engine=engine)
     for told in notices(path, model):
         import logging
 
@@ -103,18 +104,23 @@ def load(path: Path | str, *, threads: int | None = None, trust_key: Path | str 
     return model
 
 
-def open_model(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None) -> Model:
+def open_model(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None, engine: str = "ort") -> Model:
     """`load` for callers that give the notices themselves."""
     from edgecnn.sign import open_trusted
 
     with open_trusted(path, trust_key) as bundle:
-        return model_from(bundle, threads=threads)
+        return model_from(bundle, threads=threads, engine=engine)
 
 
-def model_from(bundle: Bundle, *, threads: int | None = None) -> Model:
+def model_from(bundle: Bundle, *, threads: int | None = None, engine: str = "ort") -> Model:
     """The model in an open artifact, however it was opened; it outlives the bundle. Where int8 may saturate here, it is settled first how it is
     run: see edgecnn.device.saturation. Raises ArtifactRejected, UsageError or MissingHere (CpuUnfit where it can't be run rightly)."""
     manifest = bundle.manifest
+    if engine != "ort":
+        from edgecnn.device.choice import open_with
+
+        session, notes = open_with(bundle, engine, threads=threads)
+        return Model(manifest=manifest, session=session, notes=notes)
     if not may_saturate():
         return Model(manifest=manifest, session=open_session(bundle.graph_source(), manifest.spec, threads=threads))
     from edgecnn.device.saturation import settle

@@ -7,30 +7,22 @@ nothing. Elsewhere nothing of this is loaded.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from edgecnn.artifact.files import cache_folder, read_whole, write_atomic
 from edgecnn.device import host
 from edgecnn.device.engines.ort import runtime
 from edgecnn.device.golden import Golden, read_golden
+from edgecnn.device.remembered import cpu, keep, recall
 from edgecnn.device.session import Session, open_session
 from edgecnn.device.validate import Step, check_answers
-from edgecnn.errors import CpuUnfit, OutputNotWritable
+from edgecnn.errors import CpuUnfit
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgecnn.artifact.bundle import Bundle
     from edgecnn.artifact.manifest import Manifest
 
 Mode = Literal["fast", "precise"]
-KEPT = 256
-"""Files in the cache, one a graph."""
-
 _INT8 = ("int8", "dynamic")
 _LAYOUT = 1
 
@@ -106,26 +98,13 @@ def _has_seven_bits(bundle: Bundle) -> bool:
 
 
 def _remembered(manifest: Manifest) -> Mode | None:
-    try:
-        text = read_whole(_marker(manifest), 16).decode("ascii", "replace").strip()
-    except (OSError, RuntimeError):
-        return None
-    return "fast" if text == "fast" else "precise" if text == "precise" else None
+    word = recall("int8", _hangs_on(manifest), words=("fast", "precise"))
+    return "fast" if word == "fast" else "precise" if word == "precise" else None
 
 
 def _remember(manifest: Manifest, mode: Mode) -> None:
-    """A cache that can't be written is done without: the next start finds it out again."""
-    with contextlib.suppress(OSError, RuntimeError, OutputNotWritable):
-        place = _marker(manifest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(place, f"{mode}\n".encode())
-        files = sorted(place.parent.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in files[KEPT:]:
-            file.unlink(missing_ok=True)
+    keep("int8", _hangs_on(manifest), mode)
 
 
-def _marker(manifest: Manifest) -> Path:
-    """Named for all that the answer hangs on."""
-    cpu = (os.uname().machine if hasattr(os, "uname") else os.name, host.processor(), *host.isa())
-    parts = (_LAYOUT, manifest.member("model.onnx").sha256, runtime().__version__, *cpu)
-    return cache_folder() / "int8" / hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
+def _hangs_on(manifest: Manifest) -> tuple[object, ...]:
+    return (_LAYOUT, manifest.member("model.onnx").sha256, runtime().__version__, *cpu())

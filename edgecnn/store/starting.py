@@ -48,14 +48,14 @@ class Start:
         """It ends here, through no fault of the version."""
         self._mark.forget()
 
-    def load(self, *, threads: int | None = None, trust_key: Path | str | None = None) -> Model:
+    def load(self, *, threads: int | None = None, trust_key: Path | str | None = None, engine: str = "ort") -> Model:
         """The model, which ends the watch by its first answer. Raises what `edgecnn.load` does."""
         from edgecnn.device.model import open_model
 
         if trust_key is not None:
             self._check_key(Path(trust_key))
         with _blamed(self._mark):
-            model = open_model(self.folder, threads=threads, trust_key=trust_key)
+            model = open_model(self.folder, threads=threads, trust_key=trust_key, engine=engine)
         watched: Engine = _Watched(model.session.engine, self._mark)
         return replace(model, session=replace(model.session, engine=watched))
 

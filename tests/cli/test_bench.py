@@ -37,7 +37,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[int], int]]:
     latencies: dict[str, Callable[[int], int]] = {}
     now = 0
 
-    def opened(path: Path, *, threads: int | None, trust_key: Path | None) -> measure.Subject:
+    def opened(path: Path, *, threads: int | None, trust_key: Path | None, engine: str) -> measure.Subject:
         count = 0
 
         def run() -> None:

@@ -8,13 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
+from edgecnn.artifact.bundle import open_bundle
 from edgecnn.device import engines, host
 from edgecnn.device.engines import Engine, TensorInfo, open_graph
+from edgecnn.device.golden import read_golden
+from edgecnn.device.session import open_session
+from edgecnn.device.validate import check_answers
 from edgecnn.errors import GraphRejected, InputMissing, ProviderMissing, UsageError
 from tests.fixtures.graphs import one_node, tiny_classifier
 
@@ -246,3 +251,73 @@ print(engine.threads, len(os.listdir("/proc/self/task")) - before)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
     assert done.stdout.split() == ["1", "0"]
     assert done.stderr == ""
+
+
+# OpenVINO
+
+
+@pytest.fixture
+def openvino() -> Any:
+    return pytest.importorskip("openvino")
+
+
+def settings_of(engine: Any) -> Any:
+    (compiled,) = engine._compiled.values()
+    return compiled._request.get_compiled_model()
+
+
+def test_openvino_computes_in_float32_with_the_threads_that_were_asked_for(openvino: Any) -> None:
+    opened = settings_of(open_graph(tiny_classifier(), engine="openvino", threads=1))
+    assert opened.get_property("INFERENCE_NUM_THREADS") == 1
+    assert opened.get_property("NUM_STREAMS") == 1
+    assert opened.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert opened.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+    assert opened.get_property("EXECUTION_DEVICES") == ["CPU"]
+
+
+def test_openvino_reports_its_import_to_nobody() -> None:
+    script = """
+import sys
+from edgecnn.device.engines import openvino
+openvino.runtime()
+assert "openvino" in sys.modules
+sys.exit("openvino_telemetry" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_openvino_knows_the_cpu_alone(openvino: Any) -> None:
+    assert open_graph(tiny_classifier(), engine="openvino", provider="cpu").provider == "OpenVINO CPU"
+    with pytest.raises(ProviderMissing, match="on the CPU alone; cuda"):
+        open_graph(tiny_classifier(), engine="openvino", provider="cuda")
+
+
+def test_openvino_is_no_engine_for_references(openvino: Any) -> None:
+    with pytest.raises(UsageError, match="take the engine ort"):
+        open_graph(tiny_classifier(), engine="openvino", optimize=False)
+
+
+def test_openvino_says_which_operator_it_does_not_know(openvino: Any) -> None:
+    with pytest.raises(GraphRejected, match=r"openvino \d.* can't load the graph \(No conversion rule found for operations: Ulre-18\)"):
+        open_graph(tiny_classifier().replace(b"Relu", b"Ulre"), engine="openvino")
+
+
+def test_openvino_takes_no_format_but_onnx(openvino: Any) -> None:
+    with pytest.raises(GraphRejected):
+        open_graph(b'<?xml version="1.0"?><net name="x" version="11"><layers/><edges/></net>', engine="openvino")
+
+
+@pytest.mark.parametrize("precise", [False, True])
+def test_openvino_keeps_an_int8_graph_within_its_limits(openvino: Any, precise: bool) -> None:
+    (shipped,) = (Path(__file__).parents[2] / "models" / "resnet8-cifar10").glob("*.edgecnn")
+    with open_bundle(shipped) as bundle:
+        session = open_session(bundle.graph_source(), bundle.manifest.spec, engine="openvino", precise=precise)
+        steps = check_answers(bundle, read_golden(bundle), session)
+    assert [step.message for step in steps if not step.passed] == []
+
+
+def test_openvino_forgets_old_sizes_of_an_open_batch(openvino: Any) -> None:
+    opened: Any = open_graph(tiny_classifier(batch="batch"), engine="openvino")
+    for count in range(1, 8):
+        assert opened.run_one(draw(count, 3, 8, 8)).shape == (count, 3)
+    assert len(opened._compiled) <= 4

@@ -16,7 +16,7 @@ import pytest
 import edgecnn
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.cli import main
-from edgecnn.device import host, saturation
+from edgecnn.device import host, remembered
 from edgecnn.device.engines import ort
 from edgecnn.device.saturation import precise_for
 from edgecnn.errors import CpuUnfit
@@ -257,7 +257,7 @@ def test_without_a_home_it_is_found_out_each_time(eight_bits: Path, cpu: Cpu, mo
 
 
 def test_the_cache_does_not_grow_for_ever(eight_bits: Path, cpu: Cpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saturation, "KEPT", 2)
+    monkeypatch.setattr(remembered, "KEPT", 2)
     folder = tmp_path / "cache" / "int8"
     folder.mkdir(parents=True)
     for age in range(4):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from edgecnn.artifact.codec import suggestion
+from edgecnn.device.host import available_cores
 from edgecnn.errors import UsageError
 
 
@@ -54,6 +55,16 @@ def names() -> tuple[str, ...]:
     import pkgutil
 
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def allowed_threads(threads: int | None) -> int:
+    """`threads`, or all that this process may use. Raises UsageError for fewer than one or more than allowed."""
+    allowed = available_cores()
+    if threads is None:
+        return allowed
+    if not 1 <= threads <= allowed:
+        raise UsageError(f"{threads} threads were asked for, this process may use {allowed}; give a number from 1 to {allowed}.")
+    return threads
 
 
 def open_graph(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.device.engines import TensorInfo
-from edgecnn.device.host import available_cores, installed_runtime, may_saturate
+from edgecnn.device.engines import TensorInfo, allowed_threads
+from edgecnn.device.host import installed_runtime, may_saturate
 from edgecnn.errors import GraphRejected, InputMissing, ProviderMissing, UsageError
 
 if TYPE_CHECKING:
@@ -56,16 +56,6 @@ def _import_fault(error: ImportError) -> str:
     if () < release < (1, 19) and int(np.__version__.partition(".")[0]) >= 2:
         return f"{version} was built for numpy 1, and numpy {np.__version__} is installed; run: pip install 'numpy<2'"
     return f"{_first_line(error)}; install it anew, or another version than {version}"
-
-
-def allowed_threads(threads: int | None) -> int:
-    """`threads`, or all that this process may use. Raises UsageError for fewer than one or more than allowed."""
-    allowed = available_cores()
-    if threads is None:
-        return allowed
-    if not 1 <= threads <= allowed:
-        raise UsageError(f"{threads} threads were asked for, this process may use {allowed}; give a number from 1 to {allowed}.")
-    return threads
 
 
 def open_graph(
