@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from environments import environment as make
 from numpy.typing import NDArray
 
 from edgecnn.build.quantize._graph import import_tidily, root_log_aside
@@ -44,7 +44,7 @@ def onnxruntime_static(graph: bytes, inputs: NDArray[np.float32], *, per_channel
 
 def nncf(graph: bytes, inputs: NDArray[np.float32], *, environment: Path) -> bytes:
     """`nncf.quantize` on the ONNX graph with its defaults, in an environment of its own, which is made where there is none."""
-    python = _environment(environment)
+    python = str(make(environment, NNCF))
     with tempfile.TemporaryDirectory() as folder:
         source, images, made = (Path(folder) / name for name in ("float32.onnx", "inputs.npy", "int8.onnx"))
         source.write_bytes(graph)
@@ -53,14 +53,3 @@ def nncf(graph: bytes, inputs: NDArray[np.float32], *, environment: Path) -> byt
         if done.returncode:
             sys.exit(f"nncf failed:\n{done.stderr[-3000:]}")
         return made.read_bytes()
-
-
-def _environment(folder: Path) -> str:
-    python, whole = folder / "bin" / "python", folder / ".installed"
-    if not whole.exists():
-        print(f"making the environment {folder} with nncf (a few minutes)", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        for package in NNCF:
-            subprocess.run([str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", package], check=True)
-        whole.touch()
-    return str(python)
