@@ -7,7 +7,6 @@ engines' versions, the CPU and the number of threads.
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from edgecnn.device import host
-from edgecnn.device.engines import allowed_threads, names
+from edgecnn.device.engines import allowed_threads, engine_module, names
 from edgecnn.device.golden import Golden, read_golden
 from edgecnn.device.remembered import cpu, keep, recall
 from edgecnn.device.saturation import precise_for, settle
@@ -68,7 +67,7 @@ def choose(bundle: Bundle, engine: str, *, threads: int | None = None) -> Choice
     if engine != AUTO:
         return Choice(engine=engine)
     threads = allowed_threads(threads)
-    here = [name for name in names() if importlib.import_module(f"edgecnn.device.engines.{name}").available()]
+    here = [name for name in names() if engine_module(name).available()]
     if len(here) < 2:
         return Choice(engine=DEFAULT, told=f"--engine auto has {DEFAULT} to choose from and no other; pip install 'edgecnn[openvino]' adds openvino")
     hangs_on = (_LAYOUT, bundle.manifest.member("model.onnx").sha256, threads, *map(_version, here), *cpu())

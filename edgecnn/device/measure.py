@@ -268,14 +268,13 @@ def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Pat
     Raises InputMissing, ArtifactRejected, GraphRejected, SignatureRejected or KeyRejected, what the engine raises, and UsageError for sizes that
     are open beside the batch.
     """
-    from edgecnn.device.engines import open_graph
-    from edgecnn.device.engines.ort import runtime
+    from edgecnn.device.engines import engine_module, open_graph
     from edgecnn.device.golden import read_golden
     from edgecnn.device.saturation import precise_for
     from edgecnn.device.session import open_session
     from edgecnn.sign import open_trusted
 
-    runtime()  # so that its import doesn't count as the first graph's loading
+    engine_module(engine).runtime()  # so that its import doesn't count as the first graph's loading
     path = Path(path)
     if path.suffix.lower() == ".onnx":
         start = time.perf_counter_ns()

@@ -1,7 +1,7 @@
 """Inference engines, one a file, behind one small protocol. The file's name is the engine's name.
 
-Each module has `available() -> bool` and `open_graph(model, *, threads=None, optimize=True, provider=None, precise=None) -> Engine`,
-and imports its runtime only inside those.
+Each module has `available() -> bool`, `runtime()`, which gives the package that it runs on, and
+`open_graph(model, *, threads=None, optimize=True, provider=None, precise=None) -> Engine`; it imports that package only inside these.
 """
 
 from __future__ import annotations
@@ -57,6 +57,16 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
 
 
+def engine_module(engine: str) -> Any:
+    """The engine's module, with `available`, `runtime` and `open_graph`. Raises UsageError for a name that there is none of."""
+    try:
+        return importlib.import_module(f"{__name__}.{engine}")
+    except ModuleNotFoundError:
+        if engine in names():
+            raise
+        raise UsageError(f"there is no engine {engine!r}{suggestion(engine, names())}; the engines are {', '.join(names())}.") from None
+
+
 def allowed_threads(threads: int | None) -> int:
     """`threads`, or all that this process may use. Raises UsageError for fewer than one or more than allowed."""
     allowed = available_cores()
@@ -83,11 +93,5 @@ def open_graph(
     computed by slower kernels that don't, which they are by default wherever it may.
     Raises UsageError, GraphRejected, InputMissing or ProviderMissing.
     """
-    try:
-        module: Any = importlib.import_module(f"{__name__}.{engine}")
-    except ModuleNotFoundError:
-        if engine in names():
-            raise
-        raise UsageError(f"there is no engine {engine!r}{suggestion(engine, names())}; the engines are {', '.join(names())}.") from None
-    opened: Engine = module.open_graph(model, threads=threads, optimize=optimize, provider=provider, precise=precise)
+    opened: Engine = engine_module(engine).open_graph(model, threads=threads, optimize=optimize, provider=provider, precise=precise)
     return opened
