@@ -53,7 +53,8 @@ def test_bursts_take_turns_and_each_round_starts_with_the_next(tool: Any) -> Non
     runners = {name: Fake(name, order, tool.race.Failed, ns=ns) for name, ns in (("a", 1000), ("b", 3000), ("c", 2000))}
     times, out = tool.race.race(runners, seconds=0.1)
     assert out == {}
-    assert {name: time.seconds for name, time in times.items()} == pytest.approx({"a": 1e-6, "b": 3e-6, "c": 2e-6})
+    assert {name: time.wall for name, time in times.items()} == pytest.approx({"a": 1e-6, "b": 3e-6, "c": 2e-6})
+    assert [time.cores for time in times.values()] == pytest.approx([1, 1, 1])
     assert order[6:15] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
 
 

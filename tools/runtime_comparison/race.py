@@ -128,12 +128,13 @@ class Child:
 
 @dataclass(frozen=True, kw_only=True)
 class Time:
-    """seconds: of an inference, by the burst that a tenth of them are faster than: what else the machine does only ever adds; cores: CPU time over
-    wall time, the median of bursts; bursts: seconds an inference of each."""
+    """Of an inference: wall and CPU seconds, each by the burst that a tenth of them are faster than, since what else the machine does only ever adds;
+    cores: CPU time over wall time, the median of bursts; bursts: (wall, CPU) seconds an inference of each."""
 
-    seconds: float
+    wall: float
+    cpu: float
     cores: float
-    bursts: tuple[float, ...]
+    bursts: tuple[tuple[float, float], ...]
 
 
 def race(runners: Mapping[str, Runner], *, seconds: float) -> tuple[dict[str, Time], dict[str, str]]:
@@ -148,7 +149,7 @@ def race(runners: Mapping[str, Runner], *, seconds: float) -> tuple[dict[str, Ti
         except Failed as error:
             out[name] = str(error)
             return None
-        return said["wall_ns"] / 1e9 / said["runs"], said["cpu_ns"] / max(1, said["wall_ns"])
+        return said["wall_ns"] / 1e9 / said["runs"], said["cpu_ns"] / 1e9 / said["runs"]
 
     for name in runners:
         burst(name, 2)
@@ -168,5 +169,6 @@ def race(runners: Mapping[str, Runner], *, seconds: float) -> tuple[dict[str, Ti
 
 
 def _time(bursts: Sequence[tuple[float, float]]) -> Time:
-    walls = tuple(wall for wall, _ in bursts)
-    return Time(seconds=sorted(walls)[int(QUANTILE * len(walls))], cores=statistics.median(cores for _, cores in bursts), bursts=walls)
+    place = int(QUANTILE * len(bursts))
+    wall, cpu = (sorted(found)[place] for found in zip(*bursts, strict=True))
+    return Time(wall=wall, cpu=cpu, cores=statistics.median(spent / max(taken, 1e-9) for taken, spent in bursts), bursts=tuple(bursts))

@@ -19,7 +19,8 @@ OURS = ("edgecnn", "edgecnn_auto")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One runtime on one network at one precision and number of threads. seconds: an inference; cores: CPU time over wall time; sqnr_db: its logits'
+    """One runtime on one network at one precision and number of threads. seconds: an inference, CPU time on one thread, which other programs'
+    load hardly changes, wall time on several; wall: that; cores: CPU time over wall time; sqnr_db: its logits'
     against PyTorch's, None where they are the same; reason: why there is no figure."""
 
     net: str
@@ -27,6 +28,7 @@ class Cell:
     threads: int
     runtime: str
     seconds: float | None = None
+    wall: float | None = None
     cores: float | None = None
     sqnr_db: float | None = None
     note: str = ""
