@@ -47,7 +47,7 @@ class Cell:
 
 
 def another_network(expected: NDArray[np.float32], actual: NDArray[np.float32], precision: str) -> str:
-    """Why these answers can't be those of the same network; "" where they can. Fresh weights decide by little, so int8 need only have more signal than
+    """Why these answers can't be those of the same network; "" where they can. With fresh weights int8 need only have more signal than
     noise: one answer to everything would have 0 dB."""
     if actual.shape != expected.shape or not actual.size:
         return f"it answers {list(actual.shape)}, {list(expected.shape)} was wanted"
