@@ -9,6 +9,7 @@ import click
 
 from edgecnn.cli import _complete
 from edgecnn.cli._model import located, store_option
+from edgecnn.cli._on import on_option
 from edgecnn.cli._options import json_option, threads_option
 from edgecnn.cli._trust import trust_options
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: edgecnn bench resnet8.edgecnn resnet8-float.onnx --threads 1")
+@on_option(files="model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=_complete.model)
 @click.option("--min-seconds", type=float, default=10.0, show_default=True, metavar="S", help="Least time in timed runs, a file.")
 @click.option("--min-runs", type=int, default=100, show_default=True, metavar="N", help="Least number of timed runs, a file.")
