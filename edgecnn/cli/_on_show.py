@@ -197,11 +197,13 @@ class _LineBuffer:
 def _record(line: str) -> dict[str, Any] | None:
     """A line of JSON that is an object, of numbers that JSON has."""
 
-    def refuse(name: str) -> None:
-        raise ValueError(name)
+    def finite(text: str) -> float:
+        if not math.isfinite(value := float(text)):
+            raise ValueError(text)
+        return value
 
     try:
-        found = json.loads(line, parse_constant=refuse)
+        found = json.loads(line, parse_constant=finite, parse_float=finite)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -24,6 +24,8 @@ from edgecnn.remote.wire import Broken, Lost, Reader, Writer
 # what lies in the folder of the command must not be imported: it came from the host under any name
 START = "import sys; sys.path[:] = [p for p in sys.path if p]; from edgecnn.cli import main; sys.exit(main())"
 GRACE_S = 3.0
+_LEFT_S = 10.0
+"""For what the command said to be taken, once it has ended. A process that got away may keep its outputs open."""
 Say = Callable[[bytes, bytes], None]
 _LOST = 255
 
@@ -38,6 +40,7 @@ def main() -> None:
     writer.json(b"h", hello())
     with contextlib.suppress(ValueError, OSError):
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a command shall be interruptible, wherever sshd was started
+    _adopt()
     running = Running()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: threading.Thread(target=running.end, args=[_LOST]).start())
@@ -150,7 +153,7 @@ class Running:
         code = child.wait()
         self._kill_all(_family(child.pid))  # what it left behind would keep its outputs open, and run on
         for pump in pumps:
-            pump.join()
+            pump.join(_LEFT_S)
         self._child = None
         return code
 
@@ -193,17 +196,25 @@ class Running:
 
 
 def _family(pid: int) -> set[int]:
-    """The processes of the session that `pid` leads, and all that descend from them, less itself; none where there is no /proc to tell."""
+    """What descends from `pid` or from this process, or is of the session that `pid` leads, less these two; none where there is no /proc to tell."""
     parents, sessions = {}, {}
     for found, parent, session in _processes():
         parents[found], sessions[found] = parent, session
-    family = {found for found, session in sessions.items() if session == pid} | {pid}
+    family = {found for found, session in sessions.items() if session == pid} | {pid, os.getpid()}
     grown = True
     while grown:
         more = {found for found, parent in parents.items() if parent in family} - family
         family |= more
         grown = bool(more)
-    return family - {pid}
+    return family - {pid, os.getpid()}
+
+
+def _adopt() -> None:
+    """Processes whose parent ends become this one's children, where Linux does that (prctl's PR_SET_CHILD_SUBREAPER), so that none gets away."""
+    with contextlib.suppress(Exception):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:

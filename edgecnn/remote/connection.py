@@ -19,6 +19,8 @@ from edgecnn.remote.wire import Broken, Lost, Reader, Writer
 SENT = ("wire", "cache", "installer", "agent")
 _NOISE = 1 << 16
 _MOST_TEXT = 300
+GRACE_S = 5.0
+"""For the device to end what runs, and ssh with it, before ssh is ended."""
 
 # All that the device's shell ever reads. The interpreter's name comes in a line of its own behind it, then our program. No quote, backslash or "!"
 # is in it, so that sh, bash, zsh, fish and csh read it alike.
@@ -88,7 +90,7 @@ class Line:
         assert child.stdout is not None
         out, into = child.stdout.fileno(), child.stdin.fileno()
         self.host, self.patience = host, patience
-        self._child, self._closed, self._silent = child, False, False
+        self._child, self._silent = child, False
         self.reader, self.writer = Reader(lambda size: os.read(out, size)), Writer(lambda data: wire.write_all(into, data))
         self._said: list[str] = []
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -120,6 +122,10 @@ class Line:
             found = wire.parsed(content)
             if kind != b"h" or not isinstance(found, dict):
                 raise Broken
+            if found.get("protocol") != wire.PROTOCOL:
+                raise MissingHere(
+                    f"{self.host.name} has Python {str(found.get('python'))[:40]}, edgecnn needs 3.10 or newer; name another by --python."
+                )
             version = found.get("edgecnn")
             return Hello(
                 edgecnn=version if isinstance(version, str) else None,
@@ -170,25 +176,25 @@ class Line:
 
     def close(self) -> None:
         """End the line, and so what runs at its other end; from any thread."""
-        if self._closed:
-            return
-        self._closed = True
         if self._watch is not None:
             self._watch.set()
         assert self._child.stdin is not None
         with contextlib.suppress(OSError, ValueError):
             self._child.stdin.close()  # the device sees the end, and ends what runs
-        try:
-            self._child.wait(5)
-        except subprocess.TimeoutExpired:
-            self._child.terminate()
-        except BaseException:
-            self._child.kill()
-            raise
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(2)
-        self._child.kill()
+        for end in (self._child.terminate, self._child.kill):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(GRACE_S)
+                break
+            end()
         self._child.wait()
+
+    def release(self) -> None:
+        """Close it, and let go of its pipes; from the thread that reads from it."""
+        self.close()
+        self._listener.join(5)
+        for pipe in (self._child.stdout, self._child.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 def connect(host: Host, *, asking: bool, patience: float = wire.PATIENCE_S) -> Line:

@@ -77,9 +77,10 @@ def run(hosts: Sequence[Host], job: Job, *, patience: float = wire.PATIENCE_S) -
         except Exception as error:
             events.put((number, Ended(error=error)))
 
+    threads = [threading.Thread(target=work, args=[number], daemon=True) for number in range(len(hosts))]
     try:
-        for number in range(len(hosts)):
-            threading.Thread(target=work, args=[number], daemon=True).start()
+        for thread in threads:
+            thread.start()
         left = len(hosts)
         while left:
             number, event = events.get()
@@ -87,6 +88,10 @@ def run(hosts: Sequence[Host], job: Job, *, patience: float = wire.PATIENCE_S) -
             yield number, event
     finally:
         lines.close()
+        for thread in threads:
+            while thread.is_alive():  # it may wait for somebody to take what it has
+                with contextlib.suppress(queue.Empty):
+                    events.get(timeout=0.02)
 
 
 class _Lines:
@@ -128,7 +133,7 @@ def _on_one(host: Host, job: Job, lines: _Lines, *, asking: bool, patience: floa
     except Broken:
         raise line.nonsense() from None
     finally:
-        line.close()
+        line.release()
 
 
 def _ask(line: Line, job: Job) -> None:
@@ -169,15 +174,19 @@ def _send_files(line: Line, job: Job) -> Iterator[Event]:
 
 def _wanted(line: Line, files: Sequence[File]) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
-    while part := _expect(line, b"n"):
-        for entry in part if isinstance(part, list) else [None]:
+    while True:
+        part = _expect(line, b"n")
+        if not isinstance(part, list):
+            raise Broken
+        if not part:
+            return found
+        for entry in part:
             if not (isinstance(entry, list) and len(entry) == 2 and all(type(value) is int for value in entry)):
                 raise Broken
             number, offset = entry
             if not (0 <= number < len(files) and 0 <= offset <= files[number].size) or len(found) >= len(files):
                 raise Broken
             found.append((number, offset))
-    return found
 
 
 def _send(line: Line, file: File, offset: int) -> Iterator[int]:

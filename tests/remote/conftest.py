@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.artifacts import color_artifact, encode, solid
-from tests.fixtures.loopback import MISSING, Login, Loopback, loopback, own_python
+from tools.arm64_lab.loopback import MISSING, Login, Loopback, loopback, own_python
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -22,8 +22,22 @@ def devices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     if MISSING is not None:
         pytest.skip(MISSING)
     folder = tmp_path_factory.mktemp("loopback")
-    login = Login(path=own_python(folder / "bin"), environment={"EDGECNN_TESTED": "1"})
-    with loopback(folder, [login, login]) as up:
+    path = own_python(folder / "bin")
+    with loopback(folder, [Login(path=path, environment={}), Login(path=path, environment={})]) as up:
+        yield up
+
+
+@pytest.fixture
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    """A device without edgecnn, and one with an older one."""
+    if MISSING is not None:
+        pytest.skip(MISSING)
+    folder = tmp_path_factory.mktemp("others")
+    bare = own_python(folder / "bare", "-S", "-E")
+    (folder / "old" / "edgecnn").mkdir(parents=True)
+    (folder / "old" / "edgecnn" / "__init__.py").write_text('__version__ = "0.0.9"\n')
+    old = Login(path=own_python(folder / "bin"), environment={"PYTHONPATH": str(folder / "old")})
+    with loopback(folder, [Login(path=bare, environment={}), old]) as up:
         yield up
 
 
@@ -46,7 +60,7 @@ def cli(devices: Loopback, workplace: Path) -> Cli:
 
     def run(*words: str | Path, stdin: str | None = None, **extra: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "EDGECNN_SSH": devices.ssh, **extra}
-        command = [sys.executable, "-m", "edgecnn", *map(str, words)]
+        command = [sys.executable, "-P", "-m", "edgecnn", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, cwd=workplace, env=environment, input=stdin, timeout=120, check=False)
 
     return run
