@@ -20,8 +20,8 @@ from edgecnn.remote import jobs
 from edgecnn.remote.hosts import Host
 from edgecnn.remote.jobs import Copied, Ended, Job, Said
 
-MOST_LINE = 64 << 20
-MOST_OUTPUT = 1 << 30
+MOST_LINE = 32 << 20
+MOST_OUTPUT = 256 << 20
 _MOST_MESSAGE = 4000
 _IN_MEMORY = 1 << 20
 _MOST_CELL = 60
@@ -135,7 +135,7 @@ class Grouped(Show):
     def line(self, number: int, line: str) -> None:
         self._sizes[number] += len(line) + 1
         if self._sizes[number] > MOST_OUTPUT:
-            raise MissingHere(f"{self.hosts[number].name} printed more than {MOST_OUTPUT >> 30} GiB; ask one device at a time.")
+            raise MissingHere(f"{self.hosts[number].name} printed more than {MOST_OUTPUT >> 20} MiB; ask one device at a time.")
         self._kept[number].write(shown(line) + "\n")
 
     def conclude(self) -> None:

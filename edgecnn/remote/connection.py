@@ -34,8 +34,9 @@ _SCRIPT = (
 COMMAND = f"exec sh -c {shlex.quote(_SCRIPT)}"
 _WITHOUT_PYTHON = b"edgecnn-remote-without-python\n"
 
-# ours, whatever the configuration says: no forwarding that a second line would collide with, and our program instead of another
-_OPTIONS = ("-T", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ConnectTimeout=20")
+# ours, whatever the configuration says: no forwarding, which a second line would collide with, of the agent or the screen least of all, because
+# nothing there needs it and the device may be anybody's; and our program instead of another
+_OPTIONS = ("-T", "-a", "-x", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none", "-o", "ConnectTimeout=20")
 
 
 def ssh_command(host: Host, *, asking: bool) -> list[str]:
@@ -191,10 +192,12 @@ class Line:
     def release(self) -> None:
         """Close it, and let go of its pipes; from the thread that reads from it."""
         self.close()
-        self._listener.join(5)
-        for pipe in (self._child.stdout, self._child.stderr):
-            assert pipe is not None
-            pipe.close()
+        assert self._child.stdout is not None
+        assert self._child.stderr is not None
+        self._child.stdout.close()
+        self._listener.join(1)
+        if not self._listener.is_alive():  # an ssh that stays for others (ControlPersist) may hold it open
+            self._child.stderr.close()
 
 
 def connect(host: Host, *, asking: bool, patience: float = wire.PATIENCE_S) -> Line:

@@ -18,6 +18,8 @@ from edgecnn.remote.sending import File
 from edgecnn.remote.wire import Broken, Lost
 
 _WAITING = 64
+_ROUNDS = 8
+"""That a device may ask for files. An honest one gives up before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,12 +166,16 @@ def _send_files(line: Line, job: Job) -> Iterator[Event]:
         if (file.sha256, file.size) not in numbers:
             numbers.add((file.sha256, file.size))
             files.append(file)
-    while wanted := _wanted(line, files):
+    for _ in range(_ROUNDS):
+        wanted = _wanted(line, files)
+        if not wanted:
+            return
         total, done = sum(files[number].size - offset for number, offset in wanted), 0
         for number, offset in wanted:
             for count in _send(line, files[number], offset):
                 done += count
                 yield Copied(done=done, total=total)
+    raise Broken
 
 
 def _wanted(line: Line, files: Sequence[File]) -> list[tuple[int, int]]:

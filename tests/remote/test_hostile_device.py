@@ -12,7 +12,7 @@ from edgecnn.cli import main
 from tests.fixtures.artifacts import color_artifact, encode, solid
 
 DEVICE = """\
-import sys
+import sys, threading
 MAGIC = b"\\0edgecnn-remote\\0"
 out = sys.stdout.buffer
 def frame(kind, content):
@@ -67,6 +67,7 @@ ODD = "doesn't answer as edgecnn does; see that `ssh pi` reaches the device that
         ("hello(); frame(b'n', b'[[0, 1e9]]'); wait()", ODD),
         ("hello(); frame(b'n', b'[[0, 99999999]]'); wait()", ODD),
         ("hello(); frame(b'n', b'[[0, 0], [0, 0], [0, 0], [0, 0]]'); wait()", ODD),
+        ("hello()\nthreading.Thread(target=wait, daemon=True).start()\nwhile True: frame(b'n', b'[[0, 0]]'); nothing_wanted()", ODD),
         ("hello(); frame(b'n', b'{}'); wait()", ODD),
         ("hello(); frame(b'n', b'7'); wait()", ODD),
         ("hello(); nothing_wanted(); frame(b'z', b''); wait()", ODD),
@@ -79,7 +80,7 @@ ODD = "doesn't answer as edgecnn does; see that `ssh pi` reaches the device that
         ),
         ("hello(); nothing_wanted(); frame(b'e', b'[]'); wait()", "pi: None"),
         ("sys.stderr.write('ssh: \\x1b]0;title\\x07 no\\n')", "ssh: \\x1b]0;title\\x07 no"),
-        ("hello(); nothing_wanted()\nwhile True: frame(b'o', b'y' * 1000000)", "a line of more than 64 MiB"),
+        ("hello(); nothing_wanted()\nwhile True: frame(b'o', b'y' * 1000000)", "a line of more than 32 MiB"),
     ],
 )
 def test_nonsense_is_one_error(device: object, capfd: pytest.CaptureFixture[str], body: str, said: str) -> None:

@@ -16,7 +16,6 @@ from tools.arm64_lab.loopback import Login, Loopback, loopback
 from tools.arm64_lab.machine import ROOT, Machine
 
 MODEL = ROOT / "models" / "resnet8-cifar10"
-_FREE = ("QEMU_LD_PREFIX", "PYTHONPATH", "PYTHONHOME")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +75,7 @@ def _wrong(done: Done, condition: Any, *, codes: tuple[int, ...] = (0,)) -> str 
 
 
 def _edgecnn(up: Loopback, *words: str | Path) -> Done:
-    environment = {name: value for name, value in os.environ.items() if name not in _FREE and not name.startswith("EDGECNN_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EDGECNN_")}
     command = [sys.executable, "-m", "edgecnn", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**environment, "EDGECNN_SSH": up.ssh}, check=False)
     return Done(code=done.returncode, out=done.stdout, err=done.stderr)
