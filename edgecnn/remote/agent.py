@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import platform
+import select
 import signal
 import subprocess
 import sys
@@ -24,8 +25,8 @@ from edgecnn.remote.wire import Broken, Lost, Reader, Writer
 # what lies in the folder of the command must not be imported: it came from the host under any name
 START = "import sys; sys.path[:] = [p for p in sys.path if p]; from edgecnn.cli import main; sys.exit(main())"
 GRACE_S = 3.0
-_LEFT_S = 10.0
-"""For what the command said to be taken, once it has ended. A process that got away may keep its outputs open."""
+_LEFT_S = 5.0
+"""A process that got away may keep a command's outputs open. So long after its end is waited for more of them."""
 Say = Callable[[bytes, bytes], None]
 _LOST = 255
 
@@ -145,22 +146,27 @@ class Running:
             child = self._child = subprocess.Popen(
                 command, cwd=folder, env=environment, stdin=feed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
             )
-        pumps = [
-            threading.Thread(target=self._pump, args=[pipe, kind, say], daemon=True) for kind, pipe in ((b"o", child.stdout), (b"m", child.stderr))
-        ]
+        outputs = ((b"o", child.stdout), (b"m", child.stderr))
+        pumps = [threading.Thread(target=self._pump, args=[child, pipe, kind, say], daemon=True) for kind, pipe in outputs]
         for pump in pumps:
             pump.start()
         code = child.wait()
         self._kill_all(_family(child.pid))  # what it left behind would keep its outputs open, and run on
         for pump in pumps:
-            pump.join(_LEFT_S)
+            pump.join()
         self._child = None
         return code
 
-    def _pump(self, pipe: Any, kind: bytes, say: Say) -> None:
+    def _pump(self, child: subprocess.Popen[bytes], pipe: Any, kind: bytes, say: Say) -> None:
         try:
-            while chunk := os.read(pipe.fileno(), wire.CHUNK):
-                say(kind, chunk)
+            while True:
+                if select.select([pipe], [], [], _LEFT_S)[0]:
+                    chunk = os.read(pipe.fileno(), wire.CHUNK)
+                    if not chunk:
+                        return
+                    say(kind, chunk)
+                elif child.returncode is not None:
+                    return
         except (Lost, OSError):
             self.end(_LOST)
 

@@ -44,20 +44,27 @@ class Broken(Exception):
 
 
 class Reader:
-    """Frames from `read`, which gives at most so many bytes as soon as there are some, and none at the end. heard: when bytes last came."""
+    """Frames from `read`, which gives at most so many bytes as soon as there are some, and none at the end."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read, self._left = read, bytearray()
-        self.heard = time.monotonic()
+        self._since: float | None = None
+
+    def waited(self) -> float:
+        """Seconds that it has been waiting for bytes. Where nobody reads, because what was read before is still being printed, it isn't waiting."""
+        since = self._since
+        return 0.0 if since is None else time.monotonic() - since
 
     def _more(self) -> None:
+        self._since = time.monotonic()
         try:
             data = self._read(1 << 16)
         except (OSError, ValueError) as error:
             raise Lost from error
+        finally:
+            self._since = None
         if not data:
             raise Lost
-        self.heard = time.monotonic()
         self._left += data
 
     def until(self, mark: bytes, most: int) -> bytes:
@@ -136,7 +143,7 @@ def watch(reader: Reader, writer: Writer, patience: float, silent: Callable[[], 
 
     def listening() -> None:
         while not over.wait(min(1.0, patience / 6)):
-            if time.monotonic() - reader.heard > patience:
+            if reader.waited() > patience:
                 silent()
                 return
 

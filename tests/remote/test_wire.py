@@ -68,6 +68,15 @@ def test_silence_is_noticed_and_signs_of_life_are_not_taken_for_it() -> None:
     assert not silent.is_set()  # it hears itself
     over.set()
     os.close(into)
-    quiet = wire.watch(Reader(lambda size: b""), Writer(lambda data: None), 0.2, silent.set)
+    # one that isn't read from isn't silent, though nothing comes: a pager may keep the reader from it
+    unread = Reader(lambda size: os.read(out, size))
+    idle = wire.watch(unread, Writer(lambda data: None), 0.2, silent.set)
+    time.sleep(0.5)
+    assert not silent.is_set()
+    idle.set()
+    out, into = os.pipe()
+    quiet = wire.watch(there := Reader(lambda size: os.read(out, size)), Writer(lambda data: None), 0.2, silent.set)
+    threading.Thread(target=listen, daemon=True).start()
     assert silent.wait(10)
     quiet.set()
+    os.close(into)
