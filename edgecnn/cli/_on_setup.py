@@ -6,7 +6,7 @@ from typing import Any
 
 from edgecnn.cli._on_show import Show
 from edgecnn.cli._options import put, shown
-from edgecnn.errors import MissingHere
+from edgecnn.errors import DeviceMissing
 
 
 class Setup(Show):
@@ -14,6 +14,6 @@ class Setup(Show):
         name = self.hosts[number].name
         words = [result.get(key) for key in ("version", "venv")] if isinstance(result, dict) else []
         if len(words) != 2 or not all(isinstance(word, str) and len(word) <= 4096 for word in words):
-            raise MissingHere(f"{name} doesn't answer as edgecnn does; nobody knows what was installed.")
+            raise DeviceMissing(f"{name} doesn't answer as edgecnn does; nobody knows what was installed.")
         put(shown(f"{name}: {words[0]} in {words[1]}"))
         return 0

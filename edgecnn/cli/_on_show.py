@@ -15,7 +15,7 @@ from typing import Any
 
 from edgecnn.cli._options import columns, note, put, put_json, shown
 from edgecnn.cli._progress import progress_line
-from edgecnn.errors import EdgecnnError, MissingHere
+from edgecnn.errors import DeviceMissing, EdgecnnError
 from edgecnn.remote import jobs
 from edgecnn.remote.hosts import Host
 from edgecnn.remote.jobs import Copied, Ended, Job, Said
@@ -98,12 +98,12 @@ class Show:
         """The exit code that the device told."""
         name = self.hosts[number].name
         if type(result) is not int or not -64 <= result <= 255:
-            raise MissingHere(f"{name} doesn't answer as edgecnn does: it ended without an exit code.")
+            raise DeviceMissing(f"{name} doesn't answer as edgecnn does: it ended without an exit code.")
         if result < 0:
             with contextlib.suppress(ValueError):
                 cause = signal.Signals(-result).name
-                raise MissingHere(f"{name}: the command was killed there by {cause}" + ("; its memory may have run out." if result == -9 else "."))
-            raise MissingHere(f"{name}: the command was killed there by signal {-result}.")
+                raise DeviceMissing(f"{name}: the command was killed there by {cause}" + ("; its memory may have run out." if result == -9 else "."))
+            raise DeviceMissing(f"{name}: the command was killed there by signal {-result}.")
         return result
 
     def line(self, number: int, line: str) -> None:
@@ -135,7 +135,7 @@ class Grouped(Show):
     def line(self, number: int, line: str) -> None:
         self._sizes[number] += len(line) + 1
         if self._sizes[number] > MOST_OUTPUT:
-            raise MissingHere(f"{self.hosts[number].name} printed more than {MOST_OUTPUT >> 20} MiB; ask one device at a time.")
+            raise DeviceMissing(f"{self.hosts[number].name} printed more than {MOST_OUTPUT >> 20} MiB; ask one device at a time.")
         self._kept[number].write(shown(line) + "\n")
 
     def conclude(self) -> None:
@@ -186,7 +186,7 @@ class _LineBuffer:
         self._left = bytearray(last)
         if len(self._left) > self._most:
             if not self._cut:
-                raise MissingHere(f"a device printed a line of more than {self._most >> 20} MiB, which no command of edgecnn does.")
+                raise DeviceMissing(f"a device printed a line of more than {self._most >> 20} MiB, which no command of edgecnn does.")
             whole, self._left = [*whole, self._left], bytearray()
         return [bytes(line[: self._most]).decode("utf-8", "backslashreplace") for line in whole]
 

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgecnn.errors import EdgecnnError, MissingHere, UsageError
+from edgecnn.errors import DeviceMissing, EdgecnnError, UsageError
 from edgecnn.remote import wire
 from edgecnn.remote.hosts import Host
 from edgecnn.remote.wire import Broken, Lost, Reader, Writer
@@ -84,7 +84,7 @@ class Hello:
 
 
 class Line:
-    """An open line to a device; `connect` makes one. Errors of it are MissingHere, in one sentence."""
+    """An open line to a device; `connect` makes one. Errors of it are DeviceMissing, in one sentence."""
 
     def __init__(self, host: Host, child: subprocess.Popen[bytes], patience: float) -> None:
         assert child.stdin is not None
@@ -108,7 +108,7 @@ class Line:
 
     def greet(self, python: str = "", *, asking: bool = False) -> Hello:
         """Start our program on the device, by the interpreter `python` where one is named; asking: somebody may be typing a password. Raises
-        MissingHere.
+        DeviceMissing.
         """
         late = threading.Timer(2 * self.patience, self._give_up)
         late.daemon = True
@@ -124,7 +124,7 @@ class Line:
             if kind != b"h" or not isinstance(found, dict):
                 raise Broken
             if found.get("protocol") != wire.PROTOCOL:
-                raise MissingHere(
+                raise DeviceMissing(
                     f"{self.host.name} has Python {str(found.get('python'))[:40]}, edgecnn needs 3.10 or newer; name another by --python."
                 )
             version = found.get("edgecnn")
@@ -154,8 +154,8 @@ class Line:
     def _unreachable(self, python: str) -> EdgecnnError:
         if self.reader.left().endswith(_WITHOUT_PYTHON):
             wanted = f"{python!r} was asked for" if python else "Python 3.10 or newer is needed there"
-            return MissingHere(f"{self.host.name} has no such Python: {wanted}; install it, or name another by `edgecnn setup --python`.")
-        return MissingHere(f"{self.host.name} can't be used ({self._last()}); see that `{self.host.by_hand}` works.")
+            return DeviceMissing(f"{self.host.name} has no such Python: {wanted}; install it, or name another by `edgecnn setup --python`.")
+        return DeviceMissing(f"{self.host.name} can't be used ({self._last()}); see that `{self.host.by_hand}` works.")
 
     def _last(self) -> str:
         """What ssh said last, or how it ended."""
@@ -170,10 +170,10 @@ class Line:
     def lost(self) -> EdgecnnError:
         """The error for a line that broke in the midst of it."""
         why = f"nothing came from it for {self.patience:g} s" if self._silent else self._last()
-        return MissingHere(f"the connection to {self.host.name} was lost ({why}); nothing runs on there, and copied files stay: try it again.")
+        return DeviceMissing(f"the connection to {self.host.name} was lost ({why}); nothing runs on there, and copied files stay: try it again.")
 
     def nonsense(self) -> EdgecnnError:
-        return MissingHere(f"{self.host.name} doesn't answer as edgecnn does; see that `{self.host.by_hand}` reaches the device that you mean.")
+        return DeviceMissing(f"{self.host.name} doesn't answer as edgecnn does; see that `{self.host.by_hand}` reaches the device that you mean.")
 
     def close(self) -> None:
         """End the line, and so what runs at its other end; from any thread."""
@@ -201,12 +201,12 @@ class Line:
 
 
 def connect(host: Host, *, asking: bool, patience: float = wire.PATIENCE_S) -> Line:
-    """Start ssh to a device. Raises MissingHere where there is no ssh, UsageError for an EDGECNN_SSH that is no command line."""
+    """Start ssh to a device. Raises DeviceMissing where there is no ssh, UsageError for an EDGECNN_SSH that is no command line."""
     command = ssh_command(host, asking=asking)
     try:
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     except OSError as error:
-        raise MissingHere(f"{command[0]} can't be started ({error.strerror}); install OpenSSH's client, or name one in EDGECNN_SSH.") from None
+        raise DeviceMissing(f"{command[0]} can't be started ({error.strerror}); install OpenSSH's client, or name one in EDGECNN_SSH.") from None
     return Line(host, child, patience)
 
 
@@ -216,8 +216,8 @@ def may_ask() -> bool:
 
 
 def checked(hello: Hello, host: Host, version: str) -> None:
-    """Raises MissingHere, naming `edgecnn setup`, unless the device has this version."""
+    """Raises DeviceMissing, naming `edgecnn setup`, unless the device has this version."""
     if hello.edgecnn == version:
         return
     found = "isn't installed" if hello.edgecnn is None else f"is {hello.edgecnn[:40]}"
-    raise MissingHere(f"edgecnn {found} on {host.name}, and this is {version}; run: edgecnn setup {host.name}")
+    raise DeviceMissing(f"edgecnn {found} on {host.name}, and this is {version}; run: edgecnn setup {host.name}")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgecnn.errors import EdgecnnError, InputRefused, MissingHere
+from edgecnn.errors import DeviceMissing, EdgecnnError, InputRefused
 from edgecnn.remote import connection, wire
 from edgecnn.remote.connection import Line
 from edgecnn.remote.hosts import Host
@@ -217,7 +217,7 @@ def _send(line: Line, file: File, offset: int) -> Iterator[int]:
 
 
 def _expect(line: Line, kind: bytes) -> Any:
-    """The content of the next frame, which is of that kind. Raises MissingHere where the device says that it can't."""
+    """The content of the next frame, which is of that kind. Raises DeviceMissing where the device says that it can't."""
     found, content = line.reader.frame()
     if found == b"e":
         raise _refusal(line, content)
@@ -229,7 +229,7 @@ def _expect(line: Line, kind: bytes) -> Any:
 def _refusal(line: Line, content: bytes) -> EdgecnnError:
     said = wire.parsed(content)
     text = said.get("error") if isinstance(said, dict) else None
-    return MissingHere(f"{line.host.name}: {' '.join(str(text).split())[:1000]}")
+    return DeviceMissing(f"{line.host.name}: {' '.join(str(text).split())[:1000]}")
 
 
 def _listen(line: Line) -> Iterator[Event]:

@@ -171,7 +171,7 @@ def test_a_device_without_edgecnn_or_with_another_is_told_how_to_get_it(cli: Cli
     for name, found in zip(others.names, ("isn't installed", "is 0.0.9"), strict=True):
         done = cli("run", "colors.edgecnn", "red.png", "--on", name, EDGECNN_SSH=others.ssh)
         assert done.returncode == 4
-        assert done.stderr == f"edgecnn: edgecnn {found} on {name}, and this is 0.1.0; run: edgecnn setup {name}\n"
+        assert done.stderr == f"edgecnn: edgecnn {found} on {name}, and this is 0.1.0; run: edgecnn setup {name}. See docs/remote.md.\n"
 
 
 # what goes over
