@@ -87,10 +87,14 @@ def _job(ctx: click.Context, roles: dict[str, Role], command: Sequence[str], scr
         name = parameter.name or ""
         if name == "on" or ctx.get_parameter_source(name) not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
             continue
-        role, value = roles.get(name), ctx.params[name]
+        # a path of which nobody said whose it is would else be one that the device doesn't have
+        role, value = roles.get(name, "here" if isinstance(parameter.type, click.Path) else None), ctx.params[name]
         if role == "here":
-            raise UsageError(f"{parameter.opts[0]} can't go with --on: it answers for as long as it runs; start it on the device itself, by ssh.")
-        for one in value if parameter.multiple or parameter.nargs != 1 else [value]:
+            raise UsageError(
+                f"{parameter.opts[0]} can't go with --on, for it is done on one machine alone; do it there, or leave out one of the two."
+            )
+        several = parameter.multiple or parameter.nargs != 1
+        for one in value if several else [",".join(map(str, value)) if isinstance(value, tuple) else value]:
             if isinstance(parameter, click.Argument):
                 words.append(_placed(str(one), role, parcel, fed))
             else:

@@ -9,8 +9,8 @@ import click
 import pytest
 
 from edgecnn import cli
-from edgecnn.cli._on import _ALWAYS, _data
-from edgecnn.errors import InputMissing, InputRefused
+from edgecnn.cli._on import _ALWAYS, _data, _job, on_option
+from edgecnn.errors import InputMissing, InputRefused, UsageError
 from edgecnn.remote.cache import checked_parts
 from edgecnn.remote.sending import Parcel
 from tests.cli.test_examples import COMMANDS
@@ -90,15 +90,28 @@ def test_a_folder_of_images_is_sent_without_what_is_hidden(folder: Path) -> None
 
 
 @pytest.mark.parametrize("words", [words for words, command in COMMANDS.items() if any(p.name == "on" for p in command.params)], ids=" ".join)
-def test_every_parameter_that_is_a_path_says_whose(words: tuple[str, ...]) -> None:
-    """A new option of such a command would else name a file that the device doesn't have."""
-    command = COMMANDS[words]
-    assert isinstance(command, click.Command)
-    roles = command.callback.roles  # type: ignore[union-attr]
-    assert set(roles) - set(_ALWAYS) <= {parameter.name for parameter in command.params}
-    for parameter in command.params:
-        if isinstance(parameter.type, click.Path):
-            assert parameter.name in roles, parameter.name
+def test_roles_are_those_of_parameters_that_there_are(words: tuple[str, ...]) -> None:
+    roles = COMMANDS[words].callback.roles  # type: ignore[union-attr]
+    assert set(roles) - set(_ALWAYS) <= {parameter.name for parameter in COMMANDS[words].params}
+
+
+@click.command()
+@on_option()
+@click.option("--page", type=click.Path())
+@click.option("--numbers", callback=lambda ctx, parameter, value: tuple(map(int, value.split(","))) if value else None)
+def some(page: str | None, numbers: tuple[int, ...] | None) -> None:
+    pass
+
+
+def test_a_path_of_which_nobody_said_whose_it_is_is_refused() -> None:
+    with pytest.raises(UsageError, match="--page can't go with --on"):
+        some.main(["--page", "x.html", "--on", "pi"], standalone_mode=False)
+
+
+def test_an_option_that_was_read_already_is_said_again() -> None:
+    ctx = some.make_context("some", ["--numbers", "1,2"])
+    with ctx:
+        assert _job(ctx, {}, ["some"], Path(), more=[]).arguments == ("some", "--numbers=1,2", "--")
 
 
 def test_the_commands_for_devices_have_it() -> None:
