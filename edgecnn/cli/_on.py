@@ -152,7 +152,7 @@ def _input(text: str, parcel: Parcel, fed: _Fed) -> str:
         from edgecnn.data._classes import is_image
 
         return parcel.add_folder(text, [name for name in _inside(text) if is_image(name)])
-    return parcel.add(text) if os.path.lexists(text) else parcel.missing(text)
+    return parcel.add(text) if os.path.exists(text) else parcel.missing(text)
 
 
 def _data(text: str, parcel: Parcel) -> str:

@@ -46,7 +46,9 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: threading.Thread(target=running.end, args=[_LOST]).start())
     try:
+        asked = wire.watch(reader, writer, wire.PATIENCE_S, lambda: running.end(_LOST))
         request = _request(reader)
+        asked.set()
         wire.watch(reader, writer, float(request["patience"]), lambda: running.end(_LOST))
         with cache.job_folder(cache.folder()) as job:
             running.job = job

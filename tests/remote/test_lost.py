@@ -15,7 +15,7 @@ import pytest
 
 from edgecnn.remote import jobs
 from edgecnn.remote.hosts import parse
-from edgecnn.remote.jobs import Ended, Job
+from edgecnn.remote.jobs import Ended, Job, Said
 from tests.remote.conftest import running_there
 from tools.arm64_lab.loopback import Loopback
 
@@ -145,3 +145,18 @@ def test_what_a_command_left_running_is_ended_with_it(devices: Loopback, monkeyp
     assert isinstance(end, Ended)
     assert (end.result, end.error) == (0, None)
     until(lambda: not running_there(devices.homes[0]), "it still runs there")
+
+
+def test_a_reader_who_takes_his_time_isn_t_taken_for_a_broken_line(devices: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does what a command printed at its end get lost: less and its like stop reading until somebody turns the page."""
+    monkeypatch.setenv("EDGECNN_SSH", devices.ssh)
+    monkeypatch.setattr("edgecnn.remote.connection.program", _with_command("print('y' * 9_999_999)"))
+    printed, result = 0, None
+    for _, event in jobs.run([parse(devices.names[0])], Job(), patience=0.6):
+        if isinstance(event, Said):
+            time.sleep(0 if printed else 2.5)
+            printed += len(event.data)
+        elif isinstance(event, Ended):
+            assert event.error is None
+            result = event.result
+    assert (printed, result) == (10_000_000, 0)

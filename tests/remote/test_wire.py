@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from edgecnn.remote import wire
+from edgecnn.remote.connection import SENT
 from edgecnn.remote.wire import Broken, Lost, Reader, Writer
 
 
@@ -32,6 +36,23 @@ def test_frames_are_read_however_they_are_cut() -> None:
         assert [found.frame(), found.frame()] == [(b"o", b"hello"), (b"x", b"3")]
         with pytest.raises(Lost):
             found.frame()
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_is_sent_needs_the_standard_library_and_the_rest_of_it_alone(name: str) -> None:
+    """On the device there may be no edgecnn, or another."""
+    tree = ast.parse((Path(wire.__file__).parent / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 10))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert {alias.name.partition(".")[0] for alias in node.names} <= sys.stdlib_module_names
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("edgecnn"):
+            sent = {"edgecnn.remote", *(f"edgecnn.remote.{other}" for other in SENT)}
+            named = {alias.name for alias in node.names}
+            assert node.module in sent or (node.module, named) == ("edgecnn", {"__version__"})
+            assert node.module != "edgecnn.remote" or named <= set(SENT)
+            # each finds those before it
+            top = node in tree.body
+            assert not top or all(SENT.index(part) < SENT.index(name) for part in named & set(SENT))
 
 
 def test_a_length_that_is_too_large_is_refused_at_once() -> None:
