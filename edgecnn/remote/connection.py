@@ -125,7 +125,7 @@ class Line:
                 raise Broken
             if found.get("protocol") != wire.PROTOCOL:
                 raise DeviceMissing(
-                    f"{self.host.name} has Python {str(found.get('python'))[:40]}, edgecnn needs 3.10 or newer; name another by --python."
+                    f"{self.host.name} has Python {str(found.get('python'))[:40]}, edgecnn needs 3.10 or newer; name another by `edgecnn setup --python`."
                 )
             version = found.get("edgecnn")
             return Hello(
