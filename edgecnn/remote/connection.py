@@ -124,8 +124,9 @@ class Line:
             if kind != b"h" or not isinstance(found, dict):
                 raise Broken
             if found.get("protocol") != wire.PROTOCOL:
+                found_there = str(found.get("python"))[:40]
                 raise DeviceMissing(
-                    f"{self.host.name} has Python {str(found.get('python'))[:40]}, edgecnn needs 3.10 or newer; name another by `edgecnn setup --python`."
+                    f"{self.host.name} has Python {found_there}, edgecnn needs 3.10 or newer; name another by `edgecnn setup --python`."
                 )
             version = found.get("edgecnn")
             return Hello(

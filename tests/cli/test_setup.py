@@ -60,7 +60,7 @@ def edgecnn(device: Loopback, *words: str | Path) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "EDGECNN_SSH": device.ssh}, timeout=120, check=False)
 
 
-def test_a_device_is_set_up_without_a_network_and_again(bare: Loopback, wheels: Path) -> None:
+def test_a_device_is_set_up_without_a_network(bare: Loopback, wheels: Path) -> None:
     (name,), (home,) = bare.names, bare.homes
     place = home / ".local" / "share" / "edgecnn"
     assert "edgecnn isn't installed" in edgecnn(bare, "probe", "--on", name).stderr
@@ -82,9 +82,17 @@ def test_a_device_is_set_up_without_a_network_and_again(bare: Loopback, wheels: 
     assert failed.stderr.splitlines()[-1].startswith(f"edgecnn: {name}: pip couldn't install it: No matching distribution found for ")
     assert ((place / "venv").resolve(), len(list(place.iterdir()))) == (first, 2)
 
-    assert edgecnn(bare, "setup", name, "--wheels", wheels).returncode == 0
-    assert (place / "venv").resolve() != first
-    assert len(list(place.glob("venv-*"))) == 2
+
+@pytest.mark.full
+def test_an_environment_takes_the_place_of_the_one_before_which_is_kept(bare: Loopback, wheels: Path) -> None:
+    (name,), (home,) = bare.names, bare.homes
+    place = home / ".local" / "share" / "edgecnn"
+    seen: list[Path] = []
+    for _ in range(3):
+        assert edgecnn(bare, "setup", name, "--wheels", wheels).returncode == 0
+        seen.append((place / "venv").resolve())
+    assert len(set(seen)) == 3
+    assert sorted(place.glob("venv-*")) == sorted(seen[1:])
 
 
 @pytest.mark.parametrize("python", ["nothere", "/nowhere/$(touch x)", "; touch x"])
