@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from edgecnn.cli import main
-from edgecnn.cli.bench import _number
+from edgecnn.cli._bench_text import number
 from edgecnn.device import measure
+from edgecnn.device.bench import conditions, startup
 from tests.fixtures.artifacts import color_artifact
 from tests.fixtures.graphs import color_classifier
 
@@ -37,7 +38,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[int], int]]:
     latencies: dict[str, Callable[[int], int]] = {}
     now = 0
 
-    def opened(path: Path, *, threads: int | None, trust_key: Path | None) -> measure.Subject:
+    def opened(path: Path, *, threads: int | None, scenario: str, **_: Any) -> measure.Subject:
         count = 0
 
         def run() -> None:
@@ -49,6 +50,8 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[int], int]]:
 
     monkeypatch.setattr(measure, "open_subject", opened)
     monkeypatch.setattr(measure, "measure_all", partial(measure.measure_all, clock=lambda: now))
+    monkeypatch.setattr(startup, "measure_startup", lambda *_, **__: None)
+    monkeypatch.setattr(conditions, "ROOT", Path("/nowhere"))
     return latencies
 
 
@@ -137,7 +140,7 @@ def test_real_files_side_by_side_as_json(artifact: Path, tmp_path: Path, capsys:
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert [first["file"], second["file"]] == [str(artifact), str(bare)]
     for facts in (first, second):
-        assert facts["schema"] == 1
+        assert facts["schema"] == 2
         assert len(facts["samples_ns"]) == facts["runs"] >= 100
         assert 0 < facts["ms"]["min"] <= facts["ms"]["p50"] <= facts["ms"]["p90"]
         assert (facts["threads"], facts["provider"], facts["warmup"]) == (1, "CPUExecutionProvider", 3)
@@ -183,6 +186,6 @@ def test_benchmarking_loads_neither_torch_nor_onnx_nor_rich(artifact: Path) -> N
 
 
 def test_numbers_keep_four_digits_and_never_powers_of_ten() -> None:
-    assert [_number(value) for value in (None, 0.0, 0.04123, 2.0, 12.346, 123.46, 1234.6, 123456.7)] == [
+    assert [number(value) for value in (None, 0.0, 0.04123, 2.0, 12.346, 123.46, 1234.6, 123456.7)] == [
         "-", "0", "0.04123", "2.000", "12.35", "123.5", "1235", "123457",
     ]  # fmt: skip

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgecnn.device import measure as module
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.device.engines import open_graph
-from edgecnn.device.measure import BenchReport, Subject, measure, measure_all, open_subject, peak_memory_mib
+from edgecnn.device.measure import Subject, measure, measure_all, open_subject, peak_memory_mib
 from edgecnn.errors import ArtifactRejected, GraphRejected, InputMissing, UsageError
 from tests.fixtures.artifacts import color_artifact, manifest_of
 from tests.fixtures.graphs import color_classifier, one_node
@@ -165,7 +166,7 @@ def test_throughput_counts_the_images_of_a_batch() -> None:
 
 def test_the_json_form_keeps_what_was_asked_for_and_can_be_written() -> None:
     found = json.loads(json.dumps(_report([MS, 2 * MS]).to_json_dict(), allow_nan=False))
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert (found["load_ms"], found["first_ms"], found["min_runs"], found["valid"]) == (5, 2, 1, False)
     assert json.dumps(_report([]).to_json_dict(), allow_nan=False)
 

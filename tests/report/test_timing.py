@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.errors import InputMissing, RecordRejected
 from edgecnn.report.subject import Artifact, read_artifact
 from edgecnn.report.timing import course, histogram, read_timing
@@ -103,7 +103,12 @@ def test_another_model_s_benchmark_is_refused(artifact: Artifact, tmp_path: Path
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"schema": 2}, "schema: 2 was found, this edgecnn reads 1"),
+        ({"schema": 3}, "schema: 3 was found, this edgecnn reads 1 and 2"),
+        ({"bursts": [100, 99]}, "they hold 199 runs, there are 200 samples; the file was edited"),
+        ({"bursts": [200, 0]}, "a burst holds no runs"),
+        ({"scenario": "server"}, "is none of single-stream, offline"),
+        ({"sessions": 0}, "must be at least 1"),
+        ({"cpu_ms": -1.0}, "cpu_ms is -1.0"),
         ({"schema": True}, "schema: True was found"),
         ({"schema": "1"}, "schema: 1 was found"),
         ({"samples_ns": []}, "holds no samples"),
