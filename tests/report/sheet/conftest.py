@@ -56,7 +56,7 @@ def timing(samples_ns: tuple[int, ...], **changed: Any) -> Timing:
         interrupted=False,
         samples_ns=samples_ns,
     )
-    return Timing(report=report, machine="a <b>chip</b>, 2 of 4 cores", layers=changed.get("layers", {}))
+    return Timing(report=report, machine="a <b>chip</b>, 2 of 4 cores", layers=changed.get("layers", {}), others=changed.get("others", {}))
 
 
 HISTORY = tuple(
