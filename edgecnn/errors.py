@@ -32,7 +32,8 @@
     │   └── OutputNotWritable         no permission or no space; what stood there still stands
     └── SomeFailed                5   some inputs of many failed, the rest were done
 
-A message is one sentence or two: what was found, what was wanted, what to do. 70 is a bug of ours, 130 an interrupt; neither is raised from here.
+A message is one sentence or two: what was found, what was wanted, what to do; where a page of docs/ helps on, the command line names it.
+70 is a bug of ours, 130 an interrupt; neither is raised from here.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class EdgecnnError(Exception):
     """The root: `except edgecnn.EdgecnnError` catches all that edgecnn raises on purpose."""
 
     exit_code = 70
+    page = ""
+    """The page that helps on, from the root of the repository."""
 
 
 class CheckFailed(EdgecnnError):
@@ -49,15 +52,15 @@ class CheckFailed(EdgecnnError):
 
 
 class ParityFailed(CheckFailed):
-    pass
+    page = "docs/why-is-my-int8-model-wrong.md"
 
 
 class AccuracyFailed(CheckFailed):
-    pass
+    page = "docs/why-is-my-int8-model-wrong.md"
 
 
 class BenchmarkInvalid(CheckFailed):
-    pass
+    page = "docs/why-is-my-int8-model-slow.md"
 
 
 class UsageError(EdgecnnError):
@@ -77,7 +80,7 @@ class InputMissing(InputRefused):
 
 
 class ArtifactRejected(InputRefused):
-    pass
+    page = "docs/artifact-format.md"
 
 
 class ManifestRejected(ArtifactRejected):
@@ -89,15 +92,15 @@ class GraphRejected(ArtifactRejected):
 
 
 class ModelRejected(ArtifactRejected):
-    pass
+    page = "docs/trust.md"
 
 
 class SignatureRejected(ArtifactRejected):
-    pass
+    page = "docs/trust.md"
 
 
 class KeyRejected(InputRefused):
-    pass
+    page = "docs/trust.md"
 
 
 class ImageRejected(InputRefused):
@@ -105,7 +108,7 @@ class ImageRejected(InputRefused):
 
 
 class DataRejected(InputRefused):
-    pass
+    page = "docs/bring-your-own-model.md"
 
 
 class RecordRejected(InputRefused):
@@ -117,15 +120,15 @@ class CheckpointRejected(InputRefused):
 
 
 class SourceRejected(InputRefused):
-    pass
+    page = "docs/bring-your-own-model.md"
 
 
 class TargetRejected(InputRefused):
-    pass
+    page = "docs/targets.md"
 
 
 class StoreError(InputRefused):
-    pass
+    page = "docs/trust.md"
 
 
 class DowngradeRefused(StoreError):
@@ -148,7 +151,7 @@ class ProviderMissing(MissingHere):
 
 
 class CpuUnfit(MissingHere):
-    pass
+    page = "docs/targets.md"
 
 
 class DownloadFailed(MissingHere):

@@ -147,66 +147,106 @@ def test_a_python_without_venv_is_one_sentence(checkout: Checkout) -> None:
     assert not (checkout.folder / ".venv").exists()
 
 
-# the Chromium that CI brings
+# what CI brings, and what it says in the end
 
 
 @dataclass(frozen=True)
 class Clean:
-    """A checkout on a machine with apt and without a browser, where tools/check does nothing."""
+    """A checkout on a machine with apt and without a browser or an sshd, where tools/check and tools/arm64 do nothing."""
 
     folder: Path
     path: Path
 
-    def program(self, name: str, body: str) -> None:
-        (self.path / name).write_text(f"#!/bin/bash\n{body}\n")
-        (self.path / name).chmod(0o755)
+    def program(self, name: str, body: str, *, folder: Path | None = None) -> None:
+        file = (folder or self.path) / name
+        file.write_text(f"#!{self.path}/bash\n{body}\n")
+        file.chmod(0o755)
+
+    def tool(self, name: str, body: str) -> None:
+        self.program(name, body, folder=self.folder / "tools")
 
     def run(self, **environment: str) -> subprocess.CompletedProcess[str]:
         command = ["bash", self.folder / ".ci" / "run", "-k", "page"]
         return subprocess.run(command, capture_output=True, text=True, env={"PATH": str(self.path), **environment}, cwd="/", check=False)
+
+    def installed(self) -> list[str]:
+        file = self.folder.parent / "apt"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [line.split()[-1] for line in lines if line.startswith("install -y --no-install-recommends ")]
 
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Clean:
     made = Clean(tmp_path / "a clone", tmp_path / "bin")
     made.path.mkdir()
-    for name in ("bash", "dirname"):
+    for name in ("bash", "dirname", "env", "grep", "mktemp", "rm", "sed", "tee"):
         (made.path / name).symlink_to(str(shutil.which(name)))
     for folder in (".ci", "tools"):
         (made.folder / folder).mkdir(parents=True)
     shutil.copy(ROOT / ".ci" / "run", made.folder / ".ci" / "run")
-    (made.folder / "tools" / "check").write_text('#!/bin/bash\necho "checked $*"\n')
-    (made.folder / "tools" / "check").chmod(0o755)
+    made.tool("check", 'echo "checked $*"')
+    made.tool("arm64", "true")
     made.program("id", "echo 0")
     made.program("apt-get", 'echo "apt says $*"; echo "$*" >>"${0%/*}/../apt"')
     return made
 
 
-def test_ci_installs_chromium_where_it_is_missing(clean: Clean) -> None:
+PASSED = "==> summary: checks and tests passed, emulated Arm passed"
+
+
+@pytest.fixture
+def has_sshd() -> bool:
+    """Whether this machine has one where no PATH needs to name it."""
+    return Path("/usr/sbin/sshd").exists()
+
+
+def test_ci_installs_what_is_missing(clean: Clean, has_sshd: bool) -> None:
     done = clean.run()
-    assert (clean.folder.parent / "apt").read_text() == "update\ninstall -y --no-install-recommends chromium\n"
-    assert done.stdout.splitlines()[1:] == ["checked -k page"]
+    assert clean.installed() == ["chromium"] + ["openssh-server"] * (not has_sshd)
+    assert [line for line in done.stdout.splitlines() if "apt-get" not in line] == ["checked -k page", PASSED]
     assert "apt says" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("reason", ["chromium", "chromium-browser", "google-chrome", "EDGECNN_CHROMIUM", "EDGECNN_NO_CHROMIUM", "no root"])
 def test_ci_installs_nothing_where_it_need_not_or_may_not(clean: Clean, reason: str) -> None:
     environment = {}
+    clean.program("sshd", "true")
     if reason.isupper():
         environment = {reason: "1"}
     else:
         clean.program(*("id", "echo 1000") if reason == "no root" else (reason, "true"))
     done = clean.run(**environment)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "checked -k page\n", "")
-    assert not (clean.folder.parent / "apt").exists()
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"checked -k page\n{PASSED}\n", "")
+    assert not clean.installed()
 
 
-def test_ci_tells_why_chromium_can_not_be_installed_and_checks_the_rest(clean: Clean) -> None:
+def test_ci_tells_why_something_can_not_be_installed_and_checks_the_rest(clean: Clean) -> None:
+    clean.program("sshd", "true")
     clean.program("apt-get", '[ "$1" = update ] || { echo "E: no space" && exit 100; }')
     done = clean.run()
     assert done.stderr == "E: no space\n"
-    assert done.stdout.splitlines()[1:] == ["==> that failed; the tests of pages will say what they want", "checked -k page"]
+    assert done.stdout.splitlines()[1:] == ["==> that failed; the tests that want chromium will say so", "checked -k page", PASSED]
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arm", "code", "summary"),
+    [(0, 0, "emulated Arm passed"), (4, 0, "emulated Arm skipped"), (1, 1, "emulated Arm FAILED (1)")],
+)
+def test_ci_says_in_its_summary_what_became_of_arm(clean: Clean, arm: int, code: int, summary: str) -> None:
+    clean.tool("arm64", f"echo 'SKIPPED: there is no apt-get here' >&2; exit {arm}")
+    done = clean.run()
+    assert done.returncode == code
+    assert f"summary: checks and tests passed, {summary}\n    SKIPPED: there is no apt-get here\n" in done.stdout
+
+
+@pytest.mark.parametrize("checks", [1, 4, 70])
+def test_ci_fails_where_the_checks_do(clean: Clean, checks: int) -> None:
+    clean.tool("check", f"exit {checks}")
+    clean.tool("arm64", "exit 4")
+    done = clean.run()
+    assert done.returncode not in (0, 4)
+    assert "checks and tests FAILED" in done.stdout
 
 
 def pins() -> dict[str, str]:

@@ -177,7 +177,7 @@ def _tell(error: Exception, arguments: list[str]) -> int:
     if isinstance(error, MemoryError):
         known = MissingHere("this machine's memory isn't enough for that; free some, or take smaller files.")
     if known is not None:
-        _say(str(known))
+        _say(f"{str(known).removesuffix('.')}. See {known.page}." if known.page else str(known))
         return known.exit_code
     _report_bug(error, arguments)
     return _BUG

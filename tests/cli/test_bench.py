@@ -240,7 +240,7 @@ def test_too_few_runs_are_invalid_with_exit_code_1(staged: dict[str, Any], capsy
     assert _run("slow.edgecnn", "--min-seconds", 1, "--min-runs", 3) == 1
     out, err = capsys.readouterr()
     assert "INVALID" in out
-    assert err == "edgecnn: slow.edgecnn is INVALID: 10 runs are too few, at least 100 are needed.\n"
+    assert err == "edgecnn: slow.edgecnn is INVALID: 10 runs are too few, at least 100 are needed. See docs/why-is-my-int8-model-slow.md.\n"
 
 
 def test_a_file_that_slows_down_is_invalid_and_the_other_is_not(staged: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_a_stage_that_falls_short_ends_with_1_and_the_verdict_on_standard_error(
     captured = capsys.readouterr()
     verdict = captured.out.splitlines()[0]
     assert verdict.startswith(f"{place}/bgr.edgecnn falls short first at preprocessing: channels is BGR in the artifact and RGB in the reference")
-    assert captured.err.splitlines()[-1] == f"edgecnn: {verdict.partition(' To do: ')[0]}"
+    assert captured.err.splitlines()[-1] == f"edgecnn: {verdict.partition(' To do: ')[0]} See docs/why-is-my-int8-model-wrong.md."
     assert "To do: export it again with the reference's preprocessing" in verdict
     assert any(re.fullmatch(r"preprocessing .* FAIL", line) for line in captured.out.splitlines())
     assert "FAIL preprocessing: channels is BGR" in captured.out

@@ -17,6 +17,7 @@ import edgecnn
 from edgecnn import cli, errors
 from edgecnn.cli import main
 
+ROOT = Path(edgecnn.__file__).parents[1]
 COMMANDS = sorted(path.stem.replace("_", "-") for path in Path(cli.__file__).parent.glob("[!_]*.py"))
 STDLIB_AND_CLICK_ONLY = """
 import sys
@@ -137,13 +138,22 @@ def hierarchy(root: type[errors.EdgecnnError] = errors.EdgecnnError) -> list[typ
 
 
 @pytest.mark.parametrize("kind", hierarchy())
-def test_every_error_of_ours_is_one_line_and_its_exit_code(kind: type[errors.EdgecnnError], command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_error_of_ours_is_one_line_its_exit_code_and_the_page_that_helps(
+    kind: type[errors.EdgecnnError], command: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail() -> None:
         raise kind("this was found; that was wanted.")
 
     command(fail)
     assert main(["inspect"]) == kind.exit_code
-    assert capsys.readouterr() == ("", "edgecnn: this was found; that was wanted.\n")
+    page = f" See {kind.page}." if kind.page else ""
+    assert capsys.readouterr() == ("", f"edgecnn: this was found; that was wanted.{page}\n")
+
+
+def test_every_page_that_an_error_names_exists() -> None:
+    pages = {kind.page for kind in hierarchy()} - {""}
+    assert {"docs/artifact-format.md", "docs/trust.md", "docs/why-is-my-int8-model-wrong.md"} <= pages
+    assert [page for page in pages if not (ROOT / page).is_file()] == []
 
 
 def test_a_bug_shows_a_traceback_and_what_to_report(command: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,7 +115,7 @@ def test_a_downgrade_names_the_option(ran: Ran, tmp_path: Path) -> None:
     ran("store", "install", tmp_path / "tiny-2.0.0.edgecnn")
     code, out, err = ran("store", "install", tmp_path / "tiny-1.0.0.edgecnn")
     assert (code, out) == (3, "")
-    assert err.endswith("--allow-downgrade takes it all the same.\n")
+    assert err.endswith("--allow-downgrade takes it all the same. See docs/trust.md.\n")
     code, out, err = ran("store", "install", tmp_path / "tiny-1.0.0.edgecnn", "--allow-downgrade")
     assert out == "tiny@1.0.0 is active, 2.0.0 was before, though its sequence is lower\n"
 

@@ -72,30 +72,3 @@ def test_the_tool_ends_with_4_and_says_that_it_was_skipped(bin_folder: Path) -> 
 def test_no_core_claims_more_than_it_has() -> None:
     """Dot products came with Armv8.2: of the three, the A76 alone has them."""
     assert [core for core, facts in CORES.items() if "asimddp" in facts["features"].split()] == ["cortex-a76"]
-
-
-@pytest.mark.parametrize(
-    ("arm", "code", "summary"),
-    [(0, 0, "emulated Arm passed"), (4, 0, "emulated Arm skipped"), (1, 1, "emulated Arm FAILED (1)")],
-)
-def test_ci_says_in_its_summary_what_became_of_arm(tmp_path: Path, arm: int, code: int, summary: str) -> None:
-    (tmp_path / ".ci").mkdir()
-    (tmp_path / "tools").mkdir()
-    (tmp_path / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes().replace(b"\ninstall_sshd\n", b"\n"))
-    program(tmp_path / "tools", "check", "echo '9 passed'")
-    program(tmp_path / "tools", "arm64", f"echo 'SKIPPED: there is no apt-get here' >&2; exit {arm}")
-    done = subprocess.run(["bash", str(tmp_path / ".ci" / "run")], capture_output=True, text=True, check=False)
-    assert done.returncode == code
-    assert f"summary: checks and tests passed, {summary}\n    SKIPPED: there is no apt-get here\n" in done.stdout
-
-
-@pytest.mark.parametrize("checks", [1, 4, 70])
-def test_ci_fails_where_the_checks_do(tmp_path: Path, checks: int) -> None:
-    (tmp_path / ".ci").mkdir()
-    (tmp_path / "tools").mkdir()
-    (tmp_path / ".ci" / "run").write_bytes((ROOT / ".ci" / "run").read_bytes().replace(b"\ninstall_sshd\n", b"\n"))
-    program(tmp_path / "tools", "check", f"exit {checks}")
-    program(tmp_path / "tools", "arm64", "exit 4")
-    done = subprocess.run(["bash", str(tmp_path / ".ci" / "run")], capture_output=True, text=True, check=False)
-    assert done.returncode not in (0, 4)
-    assert "checks and tests FAILED" in done.stdout
