@@ -80,9 +80,13 @@ def run_bench(asked: Request) -> None:
     _tell(asked, reports, list(_comparisons(asked, reports)) if not interrupted else [])
     if interrupted:
         raise KeyboardInterrupt
-    invalid = [report for report in reports if not report.valid]
+    invalid: dict[tuple[str, ...], list[str]] = {}
+    for report, name in zip(reports, named(reports), strict=True):
+        if not report.valid:
+            invalid.setdefault(report.problems, []).append(name if len(reports) > 1 else report.name)
     if invalid:
-        raise BenchmarkInvalid("; ".join(f"{report.name} is INVALID: {', '.join(report.problems)}" for report in invalid) + ".")
+        told = (f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} INVALID: {', '.join(problems)}" for problems, names in invalid.items())
+        raise BenchmarkInvalid("; ".join(told) + ".")
 
 
 def _check(asked: Request) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgecnn.cli._options import columns, shown
@@ -48,7 +48,17 @@ def lines(reports: Sequence[BenchReport], host: HostFacts, said: Sequence[Sequen
     for sentences in said:
         yield ""
         yield from (f"{sentence}." for sentence in sentences)
-    yield from (f"{name}: {problem}" for name, report in zip(names, reports, strict=True) for problem in report.problems)
+    found = {name: report.problems for name, report in zip(names, reports, strict=True)}
+    yield from (f"{', '.join(of)}: {problem}" for problem, of in by_problem(found).items())
+
+
+def by_problem(found: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """From the problems of each name to the names of each problem: what the machine did is every file's."""
+    turned: dict[str, list[str]] = {}
+    for name, problems in found.items():
+        for problem in problems:
+            turned.setdefault(problem, []).append(name)
+    return turned
 
 
 def _facts(report: BenchReport) -> dict[str, str]:
@@ -91,9 +101,9 @@ def _startup(report: BenchReport) -> dict[str, str]:
         "  over one node": _over(found.loaded_mib, found.base_loaded_mib),
         "peak memory": _mib(found.peak_mib),
         "  over one node's": _over(found.peak_mib, found.base_peak_mib),
-        "decode an image": "-" if found.decode_ms is None else f"{number(found.decode_ms)} ms",
+        "decode a PNG": "-" if found.decode_ms is None else f"{number(found.decode_ms)} ms",
+        "  its pixels": found.original or "-",
         "preprocess it": "-" if found.preprocess_ms is None else f"{number(found.preprocess_ms)} ms",
-        "of PNGs, pixels": found.original or "-",
     }
 
 

@@ -147,6 +147,18 @@ def test_a_load_beside_it_makes_it_invalid(staged: dict[str, Any], capsys: pytes
     assert json.loads(out)["conditions"]["others"] == 0.3
 
 
+def test_what_the_machine_did_is_said_once_for_all_files(
+    staged: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged["a.edgecnn"] = staged["b.edgecnn"] = lambda run: MS
+    monkeypatch.setattr(conditions.Watch, "stop", lambda self: conditions.Conditions(seconds=10, cpus=2, others=0.3))
+    assert _run("a.edgecnn", "b.edgecnn", "--min-seconds", 0) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].startswith("a.edgecnn, b.edgecnn: others had 30%")
+    assert err.startswith("edgecnn: a.edgecnn, b.edgecnn are INVALID: others had 30%")
+    assert err.count("others had") == 1
+
+
 def test_a_start_up_that_can_not_be_measured_is_a_note(
     staged: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
