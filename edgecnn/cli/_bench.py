@@ -19,7 +19,7 @@ from edgecnn.device.bench.conditions import Watch
 from edgecnn.device.bench.opening import parse_shape
 from edgecnn.device.bench.report import BenchReport, Scenario
 from edgecnn.device.host import describe
-from edgecnn.errors import BenchmarkInvalid, UsageError
+from edgecnn.errors import BenchmarkInvalid, EdgecnnError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,14 +70,20 @@ def run_bench(asked: Request) -> None:
         )
         interrupted = any(report.interrupted for report in reports)
         reports = tuple(replace(report, startup=start) for report, start in zip(reports, starts, strict=True))
+        failure: BaseException | None = None
         if asked.profile and not interrupted:
             show("profiling")
             del subjects
-            reports = tuple(
-                replace(report, profile=profile.profile_file(path, threads=threads, **how))
-                for report, (path, threads) in zip(reports, used, strict=True)
-            )
+            try:
+                reports = tuple(
+                    replace(report, profile=profile.profile_file(path, threads=threads, **how))
+                    for report, (path, threads) in zip(reports, used, strict=True)
+                )
+            except (KeyboardInterrupt, EdgecnnError) as error:
+                failure = error  # once the latencies are shown, which took longer
     _tell(asked, reports, list(_comparisons(asked, reports)) if not interrupted else [])
+    if failure is not None:
+        raise failure
     if interrupted:
         raise KeyboardInterrupt
     invalid: dict[tuple[str, ...], list[str]] = {}
@@ -95,6 +101,8 @@ def _check(asked: Request) -> None:
         raise UsageError(f"--compare compares two files, {len(asked.files)} were given.")
     if asked.idle_ms and asked.scenario == "offline":
         raise UsageError("--idle-ms is a duty cycle, and offline there is always work; give one of them.")
+    if asked.profile:
+        profile.check_engine(asked.engine)
     if asked.plot is not None:
         from edgecnn.artifact.files import check_writable
 

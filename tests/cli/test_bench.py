@@ -18,7 +18,8 @@ import pytest
 from edgecnn.cli import main
 from edgecnn.cli._bench_text import number
 from edgecnn.device import measure
-from edgecnn.device.bench import conditions, startup
+from edgecnn.device.bench import conditions, profile, startup
+from edgecnn.errors import OutputNotWritable
 from tests.fixtures.artifacts import color_artifact
 from tests.fixtures.graphs import color_classifier, one_node
 
@@ -215,6 +216,19 @@ def test_the_page_is_written_whole_also_of_a_part(staged: dict[str, Any], tmp_pa
     assert f"{page}, {page.stat().st_size:,} bytes" in capsys.readouterr().err
     assert "interrupted, partial figures" in page.read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["bench.html"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OutputNotWritable("the disk is full."), 4)])
+def test_a_profile_that_fails_does_not_take_the_latencies_with_it(
+    error: BaseException, code: int, staged: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    staged["a.edgecnn"] = lambda run: MS
+    monkeypatch.setattr(profile, "profile_file", failing)
+    assert _run("a.edgecnn", "--min-seconds", 0, "--profile") == code
+    assert ["p90", "1.000", "ms"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_full_disk_leaves_no_half_of_a_page(

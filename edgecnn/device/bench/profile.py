@@ -104,8 +104,7 @@ def profile_file(
     from edgecnn.artifact.layers import layers
     from edgecnn.device.bench.opening import open_file, with_shapes
 
-    if engine != "ort":
-        raise MissingHere(f"--profile reads onnxruntime's profiler, and the engine {engine} has none; profile with --engine ort.")
+    check_engine(engine)
     opened = open_file(path, threads=threads, trust_key=trust_key, provider=provider, shapes=shapes)
     data = opened.model if isinstance(opened.model, bytes) else opened.model.read_bytes()
     graph = with_shapes(read_graph(data), shapes or {})
@@ -113,6 +112,12 @@ def profile_file(
     found = fold(_events(opened, most=most), graph, layers(graph), images=opened.batch)
     kinds: list[Kind] = [layer.kind for layer in found.layers if layer.macs]
     return replace(found, peak=measure_peak(kinds or ["float32"], threads=threads, precise=opened.precise))
+
+
+def check_engine(engine: str) -> None:
+    """Raises MissingHere for an engine without a profiler."""
+    if engine != "ort":
+        raise MissingHere(f"--profile reads onnxruntime's profiler, and the engine {engine} has none; profile with --engine ort.")
 
 
 def provider_that_ran(opened: Opened) -> str:
