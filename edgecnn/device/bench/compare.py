@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from statistics import median
 
 from edgecnn.device import host
 from edgecnn.device.bench.report import BenchReport
 from edgecnn.device.statistics import median_interval
-from edgecnn.errors import UsageError
+from edgecnn.errors import EdgecnnError, UsageError
+from edgecnn.sign import open_trusted
 
 SMALL_MS = 0.05
 """Under this rounding to integers and back, and starting each operator, cost as much as the products."""
@@ -52,8 +54,9 @@ def _medians(report: BenchReport) -> Sequence[float]:
     return [median(report.samples_ns[end - count : end]) for end, count in zip(ends, report.bursts, strict=True) if count]
 
 
-def sentences(found: Comparison, names: tuple[str, str], *, isa: tuple[str, ...], x86: bool) -> tuple[str, ...]:
-    """What the ratio says, what follows from it, and why where it is int8 that doesn't help. isa: of `host`; x86: see `host.is_x86`."""
+def sentences(found: Comparison, names: tuple[str, str], *, isa: tuple[str, ...], x86: bool, signed: bool = False) -> tuple[str, ...]:
+    """What the ratio says, what follows from it, and why where it is int8 that doesn't help. isa: of `host`; x86: see `host.is_x86`;
+    signed: see `signed_activations`, of the file in int8."""
     a, b = names
     interval = f"95 % interval {found.low:.3f} to {found.high:.3f}" if math.isfinite(found.high) else "too few for an interval"
     said = [f"{b} takes {found.ratio:.3f} of the time of {a} ({interval}, {found.rounds} rounds in turns)"]
@@ -71,17 +74,19 @@ def sentences(found: Comparison, names: tuple[str, str], *, isa: tuple[str, ...]
         factor = found.ratio if int8 is found.a else 1 / found.ratio
         said.append(f"int8 is worth it here: {factor:.2f} times as fast")
         return tuple(said)
-    why = reasons(int8, isa=isa, x86=x86)
+    why = reasons(int8, isa=isa, x86=x86, signed=signed)
     verdict = "whether int8 is worth it here can't be told" if faster is None else "int8 isn't worth it here, keep float32"
     said.append(f"{verdict}{': ' + '; '.join(why) if why else ''}")
     return tuple(said)
 
 
-def reasons(int8: BenchReport, *, isa: tuple[str, ...], x86: bool) -> tuple[str, ...]:
+def reasons(int8: BenchReport, *, isa: tuple[str, ...], x86: bool, signed: bool = False) -> tuple[str, ...]:
     """Why int8 may not be faster on this CPU."""
     found = []
     if x86 and not {"avx512_vnni", "avx_vnni"}.intersection(isa):
         found.append("this CPU has no VNNI, so a product of integers takes three instructions, and may saturate")
+    if x86 and signed:
+        found.append("its activations are signed (activation_type=int8), and the fast x86 kernels multiply unsigned by signed; leave it at uint8")
     if not x86 and isa and "asimddp" not in isa:
         found.append("this CPU has no dot product (asimddp), so integers need as many instructions as float32")
     each = int8.percentiles()["p50"]
@@ -93,6 +98,19 @@ def reasons(int8: BenchReport, *, isa: tuple[str, ...], x86: bool) -> tuple[str,
     return tuple(found)
 
 
+def signed_activations(path: Path) -> bool:
+    """Whether an artifact records that its activations are int8 rather than uint8; False where it can't be told, as of a bare graph."""
+    if path.suffix.lower() == ".onnx":
+        return False
+    try:
+        with open_trusted(path, None) as bundle:
+            return any(stage.configuration.get("activation_type") == "int8" for stage in bundle.report().stages)
+    except EdgecnnError:
+        return False
+
+
 def here(found: Comparison, names: tuple[str, str]) -> tuple[str, ...]:
     """`sentences` on this machine."""
-    return sentences(found, names, isa=host.isa(), x86=host.is_x86())
+    int8 = found.a if found.a.quantization in _INT8 else found.b
+    signed = int8.quantization in _INT8 and signed_activations(Path(int8.name))
+    return sentences(found, names, isa=host.isa(), x86=host.is_x86(), signed=signed)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgecnn.device.bench.compare import Comparison, compare, reasons, sentences
+from edgecnn.device.bench.compare import Comparison, compare, reasons, sentences, signed_activations
 from edgecnn.errors import UsageError
 from tests.device.bench.test_report import report
 
@@ -42,6 +43,17 @@ def test_a_slower_int8_is_not_worth_it_and_the_reason_is_the_cpu_s() -> None:
     assert "no dot product (asimddp)" in said(found, isa=("asimd",), x86=False)
     assert said(found, isa=("asimd", "asimddp"), x86=False).endswith("keep float32")
     assert said(found).endswith("keep float32")
+
+
+def test_signed_activations_are_a_reason_on_x86_alone(tmp_path: Path) -> None:
+    found = pair([1.0] * 8, [1.2] * 8)
+    x86, arm = (sentences(found, ("f", "i"), isa=isa, x86=x86, signed=True)[1] for isa, x86 in ((VNNI, True), (("asimddp",), False)))
+    assert "its activations are signed (activation_type=int8)" in x86
+    assert "signed" not in arm
+    shipped = next((Path(__file__).parents[3] / "models" / "resnet8-cifar10").glob("*.edgecnn"))
+    assert not signed_activations(shipped)
+    assert not signed_activations(tmp_path / "gone.edgecnn")
+    assert not signed_activations(tmp_path / "gone.onnx")
 
 
 def test_a_net_that_is_too_small_is_told() -> None:
