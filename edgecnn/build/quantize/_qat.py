@@ -56,7 +56,7 @@ def fine_tune(
     equal bytes. Raises DataRejected without images, SourceRejected for an operator that can't be trained through, or where the loss isn't
     finite any more.
     """
-    pixels = training.pixels() if training.count else ()
+    pixels = training.pixels() if training.count else np.empty(0, dtype=np.uint8)
     if not len(pixels):
         raise DataRejected("there are no images to fine-tune on; give some thousand training images with --qat.")
     proto = parse(quantized)
