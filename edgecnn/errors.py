@@ -28,6 +28,7 @@
     │   ├── ProviderMissing           an execution provider or engine
     │   ├── CpuUnfit                  a CPU whose int8 arithmetic changes a model's answers
     │   ├── DownloadFailed            no network, or other bytes than promised
+    │   ├── DeviceMissing             a device over ssh that can't be reached, was lost, or lacks this edgecnn
     │   ├── StoreBusy                 another process is changing the store
     │   └── OutputNotWritable         no permission or no space; what stood there still stands
     └── SomeFailed                5   some inputs of many failed, the rest were done
@@ -156,6 +157,10 @@ class CpuUnfit(MissingHere):
 
 class DownloadFailed(MissingHere):
     pass
+
+
+class DeviceMissing(MissingHere):
+    page = "docs/remote.md"
 
 
 class StoreBusy(MissingHere):

@@ -39,11 +39,27 @@ MAY_LOAD: dict[str, tuple[set[str], set[str]]] = {
     "sign": ({"errors", "artifact"}, {"cryptography"}),
     "device": ({"errors", "artifact", "data", "sign"}, {"numpy", "PIL", "onnxruntime"}),
     "store": ({"errors", "artifact", "data", "sign", "device"}, {"numpy", "PIL", "onnxruntime"}),
+    "remote": ({"errors", "artifact"}, set()),
     "report": ({"errors", "artifact", "data", "device"}, {"numpy", "PIL", "onnxruntime", "jinja2", "markdown_it", "onnx"}),
     "train": ({"errors", "artifact", "data", "device"}, THIRD_PARTY - {"click"}),
     "build": ({"errors", "artifact", "targets", "data", "device", "train"}, THIRD_PARTY - {"click"}),
 }
-DEVICE_COMMANDS = ("run", "bench", "validate", "verify", "inspect", "card", "report", "explain", "store", "sign", "probe", "diff", "completion")
+DEVICE_COMMANDS = (
+    "run",
+    "bench",
+    "validate",
+    "verify",
+    "inspect",
+    "card",
+    "report",
+    "explain",
+    "store",
+    "sign",
+    "probe",
+    "setup",
+    "diff",
+    "completion",
+)
 
 
 def modules(package: str) -> list[str]:
@@ -53,7 +69,7 @@ def modules(package: str) -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-LIGHT = [name for package in ("errors", "artifact", "targets", "data", "sign", "device", "store", "report") for name in modules(package)]
+LIGHT = [name for package in ("errors", "artifact", "targets", "data", "sign", "device", "store", "remote", "report") for name in modules(package)]
 HOST = [name for package in ("train", "build") for name in modules(package)]
 ALL = frozenset(LIGHT + HOST)
 

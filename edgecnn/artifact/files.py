@@ -57,6 +57,16 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         file.write(data)
 
 
+def check_writable(path: Path) -> None:
+    """Raises OutputNotWritable where `path` plainly can't be written, so that long work doesn't end with it."""
+    if not path.parent.is_dir():
+        raise unwritable(path, FileNotFoundError(errno.ENOENT, "no such folder"))
+    if path.exists() and not path.is_file():
+        raise OutputNotWritable(f"{path} can't be written: it is there already and is no regular file; choose another name.")
+    if not os.access(path.parent, os.W_OK):
+        raise unwritable(path, PermissionError(errno.EACCES, "no permission"))
+
+
 def write_new(path: Path, pieces: Iterable[bytes]) -> None:
     """A file that wasn't there before, flushed to disk; its name is not. Raises OSError, and leaves what it wrote: its folder isn't in use yet."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as file:

@@ -17,7 +17,8 @@ from edgecnn.artifact.graph import read_onnx
 from edgecnn.cli._model import located
 from edgecnn.cli._options import columns, note, put, require_extra, shown
 from edgecnn.cli._progress import progress_line
-from edgecnn.device.measure import BenchReport, measure_all, open_subject
+from edgecnn.device.bench.report import BenchReport
+from edgecnn.device.measure import measure_all, open_subject
 from edgecnn.errors import UsageError
 from edgecnn.report.diff import compare
 from edgecnn.report.diff.records import Answers, Diff

@@ -3,132 +3,104 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from edgecnn.cli import _complete
-from edgecnn.cli._model import located, store_option
-from edgecnn.cli._options import engine_option, json_option, threads_option
+from edgecnn.cli._model import store_option
+from edgecnn.cli._on import on_option
+from edgecnn.cli._options import engine_option, json_option
 from edgecnn.cli._trust import trust_options
 
-if TYPE_CHECKING:
-    from edgecnn.device.host import HostFacts
-    from edgecnn.device.measure import BenchReport
+
+def _threads(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int | None, ...]:
+    """Numbers with commas between them; the engine refuses those that this process may not use."""
+    if value is None:
+        return (None,)
+    try:
+        found = tuple(dict.fromkeys(int(part) for part in value.split(",")))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no number of threads; give one, or several with commas, e.g. 1,2") from None
+    return found
 
 
 @click.command(epilog="Example: edgecnn bench resnet8.edgecnn resnet8-float.onnx --threads 1")
+@on_option(files="model")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=_complete.model)
+@click.option(
+    "--scenario",
+    type=click.Choice(("single-stream", "offline")),
+    default="single-stream",
+    show_default=True,
+    help="One image after the other, judged by p90; or as many at a time as the graph takes, judged by throughput.",
+)
+@click.option("--idle-ms", type=float, default=0.0, metavar="MS", help="Sleep before each inference, as a device does that wakes up for each frame.")
 @click.option("--min-seconds", type=float, default=10.0, show_default=True, metavar="S", help="Least time in timed runs, a file.")
 @click.option("--min-runs", type=int, default=100, show_default=True, metavar="N", help="Least number of timed runs, a file.")
 @click.option("--warmup", type=int, default=20, show_default=True, metavar="N", help="Runs before the timed ones, a file.")
-@threads_option
+@click.option(
+    "--threads",
+    callback=_threads,
+    metavar="N[,N...]",
+    help="CPU threads, e.g. 1; with several, e.g. 1,2, each file is timed on each.  [default: all that this process may use]",
+)
 @engine_option
+@click.option("--provider", metavar="NAME", help="The engine's execution provider, e.g. cuda.  [default: the CPU's]")
+@click.option("--shape", "shapes", metavar="NAME=SIZES", multiple=True, help="Sizes of an .onnx's input that it leaves open, e.g. input=1x3x32x32.")
+@click.option("--compare", is_flag=True, help="Say which of two FILEs is faster, how sure that is, and whether int8 is worth it here.")
+@click.option("--profile", is_flag=True, help="Time each layer, too, beside what this CPU can do at most.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="PAGE", help="Write it all as a page with plots, e.g. bench.html.")
 @json_option
 @store_option
 @trust_options
 def command(
     files: tuple[str, ...],
+    scenario: str,
+    idle_ms: float,
     min_seconds: float,
     min_runs: int,
     warmup: int,
-    threads: int | None,
+    threads: tuple[int | None, ...],
     engine: str,
+    provider: str | None,
+    shapes: tuple[str, ...],
+    compare: bool,
+    profile: bool,
+    plot: Path | None,
     as_json: bool,
     store: Path | None,
     trust_key: Path | None,
 ) -> None:
     """Time the inference of artifacts, installed models (NAME or NAME@VERSION) or bare .onnx FILEs, image after image.
 
-    Input and output buffers are bound. Several files take turns in bursts. Every sample counts; a percentile is shown where at least ten samples
-    lie beyond it. Figures that can't be trusted are INVALID, with the reason and exit code 1. --json prints one line a file, with all samples.
-    Where a signature is required each FILE needs one, a bare .onnx too.
+    Input and output buffers are bound. Several files take turns in bursts. Every sample counts; a percentile is shown, with its 95 % interval, where
+    at least ten samples lie beyond it. Start-up and memory are those of a process of its own.
+
+    Figures that can't be trusted are INVALID, with the reason and exit code 1: too few runs; a drift; a lowered clock or a throttled CPU, where
+    /sys tells; other load on the CPUs; another provider than the one that was asked for.
+
+    --json prints one line a file, with all samples. --plot needs the extra report: pip install 'edgecnn[report]'. Where a signature is required each
+    FILE needs one, a bare .onnx too.
     """
-    from edgecnn.cli._options import put, put_json
-    from edgecnn.cli._progress import progress_line
-    from edgecnn.device.host import describe
-    from edgecnn.device.measure import measure_all, open_subject
-    from edgecnn.errors import BenchmarkInvalid
+    from edgecnn.cli._bench import Request, run_bench
 
-    paths = [located(file, store) for file in files]
-    chosen = [_engine(path, engine, threads, trust_key) for path in paths]
-    subjects = [open_subject(path, threads=threads, trust_key=trust_key, engine=name) for path, name in zip(paths, chosen, strict=True)]
-    with progress_line() as show:
-        reports = measure_all(
-            subjects, warmup=warmup, min_seconds=min_seconds, min_runs=min_runs, progress=lambda done: show(f"measuring, {min(done, 1):.0%} done")
+    run_bench(
+        Request(
+            files=files,
+            scenario="offline" if scenario == "offline" else "single-stream",
+            idle_ms=idle_ms,
+            min_seconds=min_seconds,
+            min_runs=min_runs,
+            warmup=warmup,
+            threads=threads,
+            engine=engine,
+            provider=provider,
+            shapes=shapes,
+            compare=compare,
+            profile=profile,
+            plot=plot,
+            as_json=as_json,
+            store=store,
+            trust_key=trust_key,
         )
-    host = describe()
-    if as_json:
-        from dataclasses import asdict
-
-        for report in reports:
-            put_json({**report.to_json_dict(), "host": asdict(host)})
-    else:
-        for line in _lines(reports, host):
-            put(line)
-    if any(report.interrupted for report in reports):
-        raise KeyboardInterrupt
-    invalid = [report for report in reports if not report.valid]
-    if invalid:
-        raise BenchmarkInvalid("; ".join(f"{report.name} is INVALID: {', '.join(report.problems)}" for report in invalid) + ".")
-
-
-def _engine(path: Path, engine: str, threads: int | None, trust_key: Path | None) -> str:
-    """The engine that a file is timed in; what was chosen for --engine auto is said."""
-    if engine != "auto":
-        return engine
-    from edgecnn.cli._options import note
-    from edgecnn.device.choice import engine_for
-
-    found = engine_for(path, engine, threads=threads, trust_key=trust_key)
-    if found.told:
-        note(f"{found.told}.")
-    return found.engine
-
-
-def _lines(reports: tuple[BenchReport, ...], host: HostFacts) -> list[str]:
-    from edgecnn.cli._options import columns, shown
-
-    names = [_short(Path(report.name)) for report in reports]
-    if len(set(names)) < len(names):
-        names = [report.name for report in reports]
-    rows = [["", *map(shown, names)]]
-    facts = [_facts(report) for report in reports]
-    rows += [[title, *(column[title] for column in facts)] for title in facts[0]]
-    return [
-        *columns(rows, right=range(1, len(reports) + 1)),
-        f"peak memory {_number(reports[0].process_peak_mib)} MiB, of this process{' with all files' if len(reports) > 1 else ''}",
-        f"on {host.processor or host.machine}, {host.cores} of {host.cores_online} cores{', ' if host.isa else ''}{' '.join(host.isa)}",
-        *(f"{name}: {problem}" for name, report in zip(names, reports, strict=True) for problem in report.problems),
-    ]
-
-
-def _short(path: Path) -> str:
-    """The file's name; of an installed version's folder the model's, too."""
-    return f"{path.parent.name}@{path.name}" if path.is_dir() else path.name
-
-
-def _facts(report: BenchReport) -> dict[str, str]:
-    """A report's column, top to bottom."""
-    found = report.to_json_dict()
-    times = {name: _number(value) + " ms" if value is not None else "too few runs" for name, value in found["ms"].items()}
-    return {
-        **{name: times[name] for name in ("p50", "p90", "p99", "min", "mean")},
-        "throughput": _number(report.images_per_second) + " images/s",
-        "runs": str(report.runs),
-        "batch": str(report.batch),
-        "threads": str(report.threads),
-        "provider": report.provider,
-        "load": _number(found["load_ms"]) + " ms",
-        "first inference": _number(found["first_ms"]) + " ms",
-        "verdict": "VALID" if report.valid else "INTERRUPTED" if report.interrupted else "INVALID",
-    }
-
-
-def _number(value: float | None) -> str:
-    """Four significant digits, never in powers of ten; "-" for what isn't known."""
-    if value is None:
-        return "-"
-    from math import floor, log10
-
-    return f"{value:.{min(9, max(0, 3 - floor(log10(value))))}f}" if value > 0 else f"{value:g}"
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgecnn.cli._on import on_option
 from edgecnn.cli._options import columns, json_option, put, put_json, shown
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: edgecnn probe --json > probe.json, then on the host: edgecnn export ... --target probe.json")
+@on_option()
 @json_option
 def command(as_json: bool) -> None:
     """Tell what this device is, and what its onnxruntime really does: which providers load, the newest graphs that it reads, whether int8

@@ -13,6 +13,7 @@ import click
 
 from edgecnn.cli import _complete
 from edgecnn.cli._model import store_option
+from edgecnn.cli._on import on_option
 from edgecnn.cli._options import engine_option, json_option, note, put, put_json, shown, threads_option
 from edgecnn.cli._trust import trust_options
 from edgecnn.errors import EdgecnnError, InputRefused, SomeFailed, UsageError
@@ -28,6 +29,7 @@ _WIDEST = 120
 
 
 @click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
+@on_option(file="model", inputs="input", watch="here", stream="here")
 @click.argument("file", shell_complete=_complete.model)
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]", shell_complete=_complete.path)
 @click.option("--watch", metavar="DIR", help="Answer each image that comes into DIR, a JSON line each, until SIGTERM.")

@@ -9,6 +9,7 @@ import click
 
 from edgecnn.cli import _complete
 from edgecnn.cli._model import store_option
+from edgecnn.cli._on import on_option
 from edgecnn.cli._options import json_option, note, put, put_json
 from edgecnn.cli._trust import trust_options
 
@@ -28,6 +29,7 @@ def command() -> None:
 
 
 @command.command(epilog="Example: edgecnn store install five-2.0.0.edgecnn --store /var/lib/models")
+@on_option(file="file")
 @click.argument("file", type=click.Path(path_type=Path))
 @store_option
 @_DOWNGRADE
@@ -45,6 +47,7 @@ def install(file: Path, store: Path | None, allow_downgrade: bool, trust_key: Pa
 
 
 @command.command(epilog="Example: edgecnn store activate five@1.0.0 --allow-downgrade")
+@on_option()
 @click.argument("version", metavar="NAME@VERSION", shell_complete=_complete.installed)
 @store_option
 @_DOWNGRADE
@@ -61,6 +64,7 @@ def activate(version: str, store: Path | None, allow_downgrade: bool, as_json: b
 
 
 @command.command(epilog="Example: edgecnn store rollback five")
+@on_option()
 @click.argument("name", shell_complete=_complete.installed)
 @store_option
 @json_option
@@ -75,6 +79,7 @@ def rollback(name: str, store: Path | None, as_json: bool) -> None:
 
 
 @command.command(epilog="Example: edgecnn store remove five@1.0.0")
+@on_option()
 @click.argument("version", metavar="NAME@VERSION", shell_complete=_complete.installed)
 @store_option
 @json_option
@@ -90,6 +95,7 @@ def remove(version: str, store: Path | None, as_json: bool) -> None:
 
 
 @command.command(name="list", epilog="Example: edgecnn store list --json")
+@on_option()
 @store_option
 @json_option
 def list_(store: Path | None, as_json: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecnn.cli._model import model_argument
+from edgecnn.cli._on import on_option
 from edgecnn.cli._options import engine_option, json_option, threads_option
 from edgecnn.cli._trust import trust_options
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: edgecnn validate resnet8.edgecnn --data photos/test --min-accuracy 0.83")
+@on_option(file="model", data="data")
 @model_argument
 @click.option("--data", type=click.Path(path_type=Path), help="Images with labels, to measure the accuracy on, e.g. photos/test.")
 @click.option("--min-accuracy", type=float, metavar="SHARE", help="Least accuracy on --data, between 0 and 1, e.g. 0.83.")

@@ -52,6 +52,11 @@ def read(path: Path, *, labels: tuple[str, ...] | None) -> Collection:
     return Files(root=path.parent, names=tuple(images), targets=targets, labels=ordered, multi_label=True)
 
 
+def named(path: Path) -> list[str]:
+    """The files that a CSV names, as they stand there. Raises what `read` does for a CSV that can't be read."""
+    return [row[0].strip() for _, row in _rows(path)[1:]]
+
+
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """(line number, cells) of each line that isn't empty."""
     try:

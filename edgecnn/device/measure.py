@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from array import array
@@ -11,135 +10,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from edgecnn.device.statistics import percentile
+from edgecnn.device.bench.conditions import Conditions, Watch
+from edgecnn.device.bench.report import BenchReport, Scenario
 from edgecnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgecnn.device.bench.opening import Shapes
     from edgecnn.device.engines import Engine
-
-LEAST_RUNS = 100
-"""From here on ten samples lie beyond p90; with fewer runs no report is valid."""
-
-MOST_DRIFT = 0.05
-"""Largest relative difference between the median latencies of the first and the last quarter of a valid report."""
 
 BURST_SECONDS = 0.1
 BURST_RUNS = 10
+
+MOST_IDLE_MS = 3_600_000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
     """Something to time: `run()` is one inference on `batch` images, its input ready in memory. load_ns: from the file to there;
-    graph_sha256: of the ONNX bytes that are run, where there are such."""
+    graph_sha256: of the ONNX bytes that are run, where there are such; sessions: how many run at the same time in one `run()`; asked_provider: who
+    should run it, where somebody asked; quantization: as a manifest says."""
 
     name: str
     run: Callable[[], object]
     batch: int = 1
+    engine: str = "ort"
     provider: str
+    asked_provider: str | None = None
     threads: int
+    sessions: int = 1
+    scenario: Scenario = "single-stream"
     load_ns: int | None = None
     graph_sha256: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BenchReport:
-    """The latencies of one subject, in the order in which they were taken; nothing is clipped.
-
-    load_ns: reading the file and opening the graph; first_ns: the first inference; process_peak_mib: the most memory that this process had
-    held when all subjects were warm, None where unknown; samples_ns: each timed run after the warm-up; interrupted: someone stopped it before
-    it had enough; graph_sha256: of the ONNX bytes that were run. Figures and the verdict are derived.
-    """
-
-    name: str
-    graph_sha256: str | None = None
-    batch: int
-    provider: str
-    threads: int
-    load_ns: int | None
-    first_ns: int | None
-    process_peak_mib: float | None
-    warmup: int
-    min_seconds: float
-    min_runs: int
-    interrupted: bool
-    samples_ns: tuple[int, ...]
-
-    @property
-    def runs(self) -> int:
-        return len(self.samples_ns)
-
-    @property
-    def mean_ns(self) -> float | None:
-        return sum(self.samples_ns) / self.runs if self.runs else None
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Images over the time spent in runs."""
-        total = sum(self.samples_ns)
-        return 1e9 * self.batch * self.runs / total if total else None
-
-    @property
-    def drift(self) -> float | None:
-        """Median latency of the last quarter of the runs over that of the first, less 1; None under four runs."""
-        quarter = self.runs // 4
-        if not quarter:
-            return None
-        first, last = np.median(self.samples_ns[:quarter]), np.median(self.samples_ns[-quarter:])
-        return float(last / first - 1) if first else None
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Why the figures can't be trusted; empty when the report is valid."""
-        found = []
-        if self.interrupted:
-            found.append(f"interrupted after {self.runs} runs")
-        elif self.runs < LEAST_RUNS:
-            found.append(f"{self.runs} runs are too few, at least {LEAST_RUNS} are needed")
-        drift = self.drift
-        if drift is not None and abs(drift) > MOST_DRIFT:
-            found.append(f"latency drifted by {drift:+.1%} from the first to the last quarter, at most {MOST_DRIFT:.0%} is steady")
-        return tuple(found)
-
-    @property
-    def valid(self) -> bool:
-        return not self.problems
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """Schema 1, times in milliseconds but for the samples; a percentile is null where fewer than ten samples lie beyond it."""
-        ordered = sorted(self.samples_ns)
-        return {
-            "schema": 1,
-            "file": self.name,
-            "graph_sha256": self.graph_sha256,
-            "provider": self.provider,
-            "threads": self.threads,
-            "batch": self.batch,
-            "warmup": self.warmup,
-            "min_seconds": self.min_seconds,
-            "min_runs": self.min_runs,
-            "load_ms": _milliseconds(self.load_ns),
-            "first_ms": _milliseconds(self.first_ns),
-            "process_peak_mib": self.process_peak_mib,
-            "runs": self.runs,
-            "ms": {
-                "min": _milliseconds(ordered[0] if ordered else None),
-                "mean": _milliseconds(self.mean_ns),
-                **{f"p{percent}": _milliseconds(percentile(ordered, percent)) for percent in (50, 90, 99)},
-            },
-            "images_per_second": self.images_per_second,
-            "drift": self.drift,
-            "valid": self.valid,
-            "problems": list(self.problems),
-            "interrupted": self.interrupted,
-            "samples_ns": list(self.samples_ns),
-        }
-
-
-def _milliseconds(ns: float | None) -> float | None:
-    return None if ns is None else ns / 1e6
+    quantization: str | None = None
 
 
 def measure(engine: Engine, x: NDArray[Any], *, name: str = "", warmup: int = 20, min_seconds: float = 10.0, min_runs: int = 100) -> BenchReport:
@@ -154,93 +58,142 @@ def measure_all(
     warmup: int = 20,
     min_seconds: float = 10.0,
     min_runs: int = 100,
+    idle_ms: float = 0.0,
     clock: Callable[[], int] = time.perf_counter_ns,
+    cpu_clock: Callable[[], int] = time.process_time_ns,
+    sleep: Callable[[float], object] = time.sleep,
+    watch: Watch | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[BenchReport, ...]:
     """Time each subject until it has both `min_runs` runs and `min_seconds` seconds in runs, after `warmup` runs that are not counted.
 
     Runs come in bursts of at least 0.1 s and 10 runs. With several subjects the bursts take turns, each round starting with the next
     subject, so that drift hits all alike; the first run of a burst then finds another's data in the caches and is not counted.
-    progress is called after each burst with the share done. Ctrl-C ends the measurement: what was taken is reported as interrupted.
-    clock: nanoseconds. Raises UsageError for impossible limits.
+    idle_ms: a duty cycle, so long is slept before each run, which then finds caches and clock as a device that just woke up does; the sleep isn't
+    timed, but `min_seconds` are of sleep and runs together, and a burst's first run counts as any other.
+    watch: looks at the machine meanwhile, for the verdict. progress is called after each burst with the share done. Ctrl-C ends the measurement:
+    what was taken is reported as interrupted. clock, cpu_clock: nanoseconds; sleep: takes seconds. Raises UsageError for impossible limits.
     """
     if not (warmup >= 0 and 0 <= min_seconds < math.inf and min_runs >= 1):
         raise UsageError(f"{warmup} warm-up runs, {min_seconds:g} seconds and {min_runs} runs can't be measured; give at least 0, 0 and 1.")
-    states = [_State(subject) for subject in subjects]
-    interrupted, peak = False, None
+    if not 0 <= idle_ms <= MOST_IDLE_MS:
+        raise UsageError(f"{idle_ms:g} ms can't be slept before each run; give 0 to {MOST_IDLE_MS:g}.")
+    pace = _Pace(clock, cpu_clock, sleep, idle_ms)
+    states = [_State(subject, pace) for subject in subjects]
+    interrupted, peak, conditions = False, None, None
     try:
         for state in states:
-            state.warm_up(warmup, clock)
+            state.warm_up(warmup)
         peak = peak_memory_mib()  # the samples to come are the measurement's own memory
-        _take_turns(states, min_seconds, min_runs, clock, progress)
+        if watch is not None:
+            watch.start()
+        _take_turns(states, min_seconds, min_runs, watch, progress)
     except KeyboardInterrupt:
         interrupted = True
+    if watch is not None:
+        conditions = watch.stop()
     return tuple(
-        BenchReport(
-            name=state.subject.name,
-            graph_sha256=state.subject.graph_sha256,
-            batch=state.subject.batch,
-            provider=state.subject.provider,
-            threads=state.subject.threads,
-            load_ns=state.subject.load_ns,
-            first_ns=state.first,
-            process_peak_mib=peak,
-            warmup=warmup,
-            min_seconds=min_seconds,
-            min_runs=min_runs,
-            interrupted=interrupted and state.done(min_seconds, min_runs) < 1,
-            samples_ns=tuple(state.samples),
-        )
-        for state in states
+        state.report(peak, conditions, warmup=warmup, min_seconds=min_seconds, min_runs=min_runs, interrupted=interrupted) for state in states
     )
 
 
-def _take_turns(
-    states: Sequence[_State], min_seconds: float, min_runs: int, clock: Callable[[], int], progress: Callable[[float], None] | None
-) -> None:
+def _take_turns(states: Sequence[_State], min_seconds: float, min_runs: int, watch: Watch | None, progress: Callable[[float], None] | None) -> None:
     """Bursts in rotation until every subject has enough."""
     turn = 0
     while (done := min(state.done(min_seconds, min_runs) for state in states)) < 1:
         for offset in range(len(states)):
-            states[(turn + offset) % len(states)].burst(clock, settle=len(states) > 1)
+            states[(turn + offset) % len(states)].burst(settle=len(states) > 1)
+            if watch is not None:
+                watch.sample()
             if progress is not None:
                 progress(done)
         turn += 1
 
 
-class _State:
-    """A subject while it is measured."""
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """What tells time and lets it pass."""
 
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
+    clock: Callable[[], int]
+    cpu_clock: Callable[[], int]
+    sleep: Callable[[float], object]
+    idle_ms: float
+
+
+class _State:
+    """A subject while it is measured. slept: nanoseconds, the samples' own aside."""
+
+    def __init__(self, subject: Subject, pace: _Pace) -> None:
+        self.subject, self.pace = subject, pace
         self.samples = array("q")
-        self.total = 0
+        self.bursts: list[int] = []
+        self.total = self.slept = self.cpu = 0
         self.first: int | None = None
 
-    def warm_up(self, runs: int, clock: Callable[[], int]) -> None:
-        start = clock()
+    def warm_up(self, runs: int) -> None:
+        start = self.pace.clock()
         self.subject.run()
-        self.first = clock() - start
+        self.first = self.pace.clock() - start
         for _ in range(runs):
             self.subject.run()
 
-    def burst(self, clock: Callable[[], int], *, settle: bool) -> None:
-        run, samples = self.subject.run, self.samples
-        if settle:
+    def burst(self, *, settle: bool) -> None:
+        run, samples, clock, idle_ms = self.subject.run, self.samples, self.pace.clock, self.pace.idle_ms
+        if settle and not idle_ms:
             run()
-        least, until = len(samples) + BURST_RUNS, clock() + int(BURST_SECONDS * 1e9)
-        end = 0
-        while end < until or len(samples) < least:
-            start = clock()
-            run()
-            end = clock()
-            samples.append(end - start)
-            self.total += end - start
+        before = len(samples)
+        least, until = before + BURST_RUNS, clock() + int(BURST_SECONDS * 1e9)
+        end, cpu = 0, self.pace.cpu_clock()
+        try:
+            while end < until or len(samples) < least:
+                start = clock()
+                if idle_ms:
+                    self.pace.sleep(idle_ms / 1e3)
+                    woken = clock()
+                    self.slept += woken - start
+                    start = woken
+                run()
+                end = clock()
+                samples.append(end - start)
+                self.total += end - start
+        finally:  # Ctrl-C may come here
+            self.cpu += self.pace.cpu_clock() - cpu
+            if len(samples) > before:
+                self.bursts.append(len(samples) - before)
 
     def done(self, min_seconds: float, min_runs: int) -> float:
         """Share of what was asked for, 1 or more when there is enough."""
         by_runs = len(self.samples) / min_runs
-        return min(by_runs, self.total / (min_seconds * 1e9)) if min_seconds else by_runs
+        return min(by_runs, (self.total + self.slept) / (min_seconds * 1e9)) if min_seconds else by_runs
+
+    def report(
+        self, peak: float | None, conditions: Conditions | None, *, warmup: int, min_seconds: float, min_runs: int, interrupted: bool
+    ) -> BenchReport:
+        subject = self.subject
+        return BenchReport(
+            name=subject.name,
+            graph_sha256=subject.graph_sha256,
+            engine=subject.engine,
+            batch=subject.batch,
+            provider=subject.provider,
+            asked_provider=subject.asked_provider,
+            threads=subject.threads,
+            sessions=subject.sessions,
+            scenario=subject.scenario,
+            idle_ms=self.pace.idle_ms,
+            quantization=subject.quantization,
+            load_ns=subject.load_ns,
+            first_ns=self.first,
+            process_peak_mib=peak,
+            warmup=warmup,
+            min_seconds=min_seconds,
+            min_runs=min_runs,
+            interrupted=interrupted and self.done(min_seconds, min_runs) < 1,
+            samples_ns=tuple(self.samples),
+            bursts=tuple(self.bursts),
+            cpu_ns=self.cpu if self.samples else None,
+            conditions=conditions,
+        )
 
 
 def peak_memory_mib() -> float | None:
@@ -260,77 +213,45 @@ def peak_memory_mib() -> float | None:
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
-def open_subject(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None, engine: str = "ort") -> Subject:
+def open_subject(
+    path: Path | str,
+    *,
+    threads: int | None = None,
+    trust_key: Path | str | None = None,
+    engine: str = "ort",
+    provider: str | None = None,
+    shapes: Shapes | None = None,
+    scenario: Scenario = "single-stream",
+) -> Subject:
     """An artifact on its own golden inputs, or a bare .onnx (by its name's end) on seeded random ones, ready to be timed.
 
-    One image where the batch is open. A graph with several inputs or outputs is run without bound buffers. trust_key: a PEM file with a public
-    key, whose signature of the file is then required; checking it is part of loading.
-    Raises InputMissing, ArtifactRejected, GraphRejected, SignatureRejected or KeyRejected, what the engine raises, and UsageError for sizes that
-    are open beside the batch.
+    Single stream: one image where the batch is open. Offline: see edgecnn.device.bench.offline. A graph with several inputs or outputs is run without
+    bound buffers. trust_key: a PEM file with a public key, whose signature of the file is then required; checking it is part of loading.
+    shapes: sizes of a bare graph's inputs that it leaves open. Raises what `edgecnn.device.bench.opening.open_file` does.
     """
-    from edgecnn.device.engines import engine_module, open_graph
-    from edgecnn.device.golden import read_golden
-    from edgecnn.device.saturation import precise_for
-    from edgecnn.device.session import open_session
-    from edgecnn.sign import open_trusted
+    from edgecnn.device.bench.offline import OPEN_BATCH, together
+    from edgecnn.device.bench.opening import open_file
+    from edgecnn.device.bench.profile import provider_that_ran
 
-    engine_module(engine).runtime()  # so that its import doesn't count as the first graph's loading
     path = Path(path)
-    if path.suffix.lower() == ".onnx":
-        start = time.perf_counter_ns()
-        data = _read_graph(path, trust_key)
-        opened = open_graph(data, threads=threads, engine=engine)
-        load_ns = time.perf_counter_ns() - start
-        digest = hashlib.sha256(data).hexdigest()
-        feeds = {info.name: _example(info.name, info.dtype, info.shape, path) for info in opened.inputs}
-    else:
-        start = time.perf_counter_ns()
-        with open_trusted(path, trust_key) as bundle:
-            spec = bundle.manifest.spec
-            precise = precise_for(bundle) if engine == "ort" else None
-            opened = open_session(bundle.graph_source(), spec, threads=threads, precise=precise, engine=engine).engine
-            load_ns = time.perf_counter_ns() - start
-            inputs = read_golden(bundle).inputs
-            digest = bundle.manifest.member("model.onnx").sha256
-        rows = np.arange(spec.batch or 1) % len(inputs)
-        feeds = {spec.input.name: inputs[rows].astype(spec.input.dtype)}
-    if not feeds:
-        raise UsageError(f"{path} takes no input, so there is nothing to time; give a network that takes one.")
-    x = next(iter(feeds.values()))
-    simple = len(opened.inputs) == 1 and len(opened.outputs) == 1
+    images = OPEN_BATCH if scenario == "offline" else 1
+    how: dict[str, Any] = {"trust_key": trust_key, "engine": engine, "provider": provider, "shapes": shapes, "images": images}
+    opened = open_file(path, threads=threads, **how)
+    run, batch, sessions, used = opened.run, opened.batch, 1, opened.engine.threads
+    if scenario == "offline" and batch == 1 and used > 1:
+        each = [open_file(path, threads=1, **how) for _ in range(used)]
+        run, batch, sessions = together([one.run for one in each])
     return Subject(
         name=str(path),
-        run=(lambda: opened.run_one(x)) if simple else (lambda: opened.run(feeds)),
-        batch=x.shape[0] if x.ndim > 1 else 1,
-        provider=opened.provider,
-        threads=opened.threads,
-        load_ns=load_ns,
-        graph_sha256=digest,
+        run=run,
+        batch=batch,
+        engine=engine,
+        provider=provider_that_ran(opened) if provider and engine == "ort" else opened.engine.provider,
+        asked_provider=provider,
+        threads=used,
+        sessions=sessions,
+        scenario=scenario,
+        load_ns=opened.load_ns,
+        graph_sha256=opened.graph_sha256,
+        quantization=opened.quantization,
     )
-
-
-def _read_graph(path: Path, trust_key: Path | str | None) -> bytes:
-    """The bytes of a .onnx file that holds nothing but a graph of its own."""
-    from edgecnn.artifact.graph import check_device_graph, read_graph, read_onnx
-
-    data = read_onnx(path)
-    if trust_key is not None:
-        from edgecnn.sign.check import check_data
-
-        check_data(data, path, trust_key)
-    check_device_graph(read_graph(data))
-    return data
-
-
-def _example(name: str, dtype: str, shape: Sequence[int | str | None], path: Path) -> NDArray[Any]:
-    """Seeded values of an input's dtype and shape; standard normal where it takes floats, any pixel where it takes bytes."""
-    sizes = [1 if axis == 0 and not isinstance(size, int) else size for axis, size in enumerate(shape)]
-    fixed = [size for size in sizes if isinstance(size, int) and size > 0]
-    if len(fixed) != len(sizes):
-        raise UsageError(f"input {name} of {path} has the shape {list(shape)}, which is open beside the batch; export it with fixed sizes.")
-    random = np.random.Generator(np.random.PCG64(0))
-    if dtype in ("float32", "float16", "float64"):
-        return random.standard_normal(fixed).astype(dtype)
-    if dtype in ("uint8", "int8"):
-        return random.integers(0, 256, fixed, dtype=np.uint8).view(dtype)
-    raise UsageError(f"input {name} of {path} is {dtype}; float32, float16, float64, uint8 or int8 was wanted.")

@@ -12,11 +12,15 @@ import numpy as np
 
 from edgecnn.artifact.codec import CodecError, brief, decode, strict_json
 from edgecnn.artifact.files import read_whole
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.conditions import Conditions
+from edgecnn.device.bench.report import BenchReport, Scenario
+from edgecnn.device.bench.startup import Startup
 from edgecnn.errors import InputMissing, RecordRejected
 from edgecnn.report.subject import Artifact
 
-SCHEMA = 1
+SCHEMAS = (1, 2)
+"""The first had neither scenarios nor what the machine did meanwhile, start-up or intervals; its samples mean the same.
+"""
 MAX_BYTES = 256 << 20
 MAX_SAMPLES = 1 << 24
 MAX_NS = 10**15
@@ -25,7 +29,7 @@ MAX_NS = 10**15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerTime:
-    """name: as in the artifact's table of layers; ms: of one inference."""
+    """name: as in the artifact's table of layers, or of an operator that belongs to none; ms: of one inference."""
 
     name: str
     ms: float
@@ -53,11 +57,24 @@ class _Line:
     interrupted: bool
     host: Mapping[str, Any] = field(default_factory=dict)
     layers: tuple[LayerTime, ...] = ()
+    others: tuple[LayerTime, ...] = ()
+    engine: str = "ort"
+    asked_provider: str | None = None
+    sessions: int = 1
+    scenario: Scenario = "single-stream"
+    idle_ms: float = 0.0
+    quantization: str | None = None
+    cpu_ms: float | None = None
+    conditions: Conditions | None = None
+    startup: Startup | None = None
+    bursts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.threads < 1:
-            raise ValueError(f"batch {self.batch} and threads {self.threads} must be at least 1")
-        for name in ("load_ms", "first_ms", "process_peak_mib"):
+        if self.batch < 1 or self.threads < 1 or self.sessions < 1:
+            raise ValueError(f"batch {self.batch}, threads {self.threads} and sessions {self.sessions} must be at least 1")
+        if min(self.bursts, default=1) < 1:
+            raise ValueError("a burst holds no runs")
+        for name in ("load_ms", "first_ms", "process_peak_mib", "idle_ms", "cpu_ms"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= MAX_NS / 1e6:
                 raise ValueError(f"{name} is {value}")
@@ -66,11 +83,12 @@ class _Line:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
     """report: the latencies; machine: where they were taken, in a few words, empty where that isn't stated; layers: ms by layer, where the
-    benchmark told."""
+    benchmark told, and others, by operator, what belongs to none of them."""
 
     report: BenchReport
     machine: str
     layers: Mapping[str, float]
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_timing(path: Path, artifact: Artifact) -> Timing:
@@ -90,7 +108,12 @@ def read_timing(path: Path, artifact: Artifact) -> Timing:
     foreign = next((layer.name for layer in line.layers if layer.name not in known), None)
     if foreign is not None:
         raise RecordRejected(f"{path} times a layer {foreign[:80]!r}, which {artifact.name} hasn't; measure this artifact again.")
-    return Timing(report=_report(line, samples), machine=_machine(line.host), layers={layer.name: layer.ms for layer in line.layers})
+    return Timing(
+        report=_report(line, samples),
+        machine=_machine(line.host),
+        layers={layer.name: layer.ms for layer in line.layers},
+        others={other.name: other.ms for other in line.others},
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -111,9 +134,12 @@ def _read_line(path: Path, number: int, text: bytes) -> tuple[_Line, tuple[int, 
         document = strict_json(text, max_values=MAX_SAMPLES)
         if not isinstance(document, dict) or "samples_ns" not in document:
             raise CodecError(f"line {number}", "it isn't what `edgecnn bench --json` prints")
-        if document.get("schema") != SCHEMA or isinstance(document["schema"], bool):
-            raise CodecError("schema", f"{str(document.get('schema'))[:40]} was found, this edgecnn reads {SCHEMA}")
-        return decode(_Line, {**document, "samples_ns": None}, where="bench"), _samples(document)
+        if document.get("schema") not in SCHEMAS or isinstance(document["schema"], bool):
+            raise CodecError("schema", f"{str(document.get('schema'))[:40]} was found, this edgecnn reads {' and '.join(map(str, SCHEMAS))}")
+        line, samples = decode(_Line, {**document, "samples_ns": None}, where="bench"), _samples(document)
+        if line.bursts and sum(line.bursts) != len(samples):
+            raise CodecError("bursts", f"they hold {sum(line.bursts)} runs, there are {len(samples)} samples; the file was edited")
+        return line, samples
     except CodecError as error:
         raise RecordRejected(f"{path} can't be used: {brief(str(error))}.") from None
 
@@ -151,6 +177,16 @@ def _report(line: _Line, samples: tuple[int, ...]) -> BenchReport:
         min_runs=line.min_runs,
         interrupted=line.interrupted,
         samples_ns=samples,
+        engine=line.engine,
+        asked_provider=line.asked_provider,
+        sessions=line.sessions,
+        scenario=line.scenario,
+        idle_ms=line.idle_ms,
+        quantization=line.quantization,
+        cpu_ns=None if line.cpu_ms is None else round(line.cpu_ms * 1e6 * len(samples)),
+        conditions=line.conditions,
+        startup=line.startup,
+        bursts=line.bursts,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pty
 import shlex
 import signal
 import subprocess
@@ -155,3 +157,45 @@ def test_training_says_in_one_line_how_to_go_on(workplace: Path, recipe_file: Re
     assert not any("part" in name or "model" in name for name in contents(workplace / "a run"))
     _, err = interrupted(*again, "--json", stream="stdout", until='"epoch"')
     assert err == line
+
+
+def test_benchmarking_prints_what_there_is_marked_so(workplace: Path) -> None:
+    """The progress line is for terminals, and tells when the timed runs have begun."""
+    parent, child = pty.openpty()
+    program = [sys.executable, "-m", "edgecnn", "bench", "old.edgecnn", "--threads", "1", "--min-seconds", "600", "--json", "--plot", "page.html"]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=child, text=True, start_new_session=True)
+    os.close(child)
+    said = b""
+    while b"measuring, 0%" not in said:
+        said += os.read(parent, 4096)
+    for _ in range(3):  # so many bursts later there are samples
+        os.read(parent, 4096)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    os.close(parent)
+    assert process.returncode == 130
+    (facts,) = (json.loads(line) for line in out.splitlines())
+    assert (facts["interrupted"], facts["valid"]) == (True, False)
+    assert facts["runs"] == len(facts["samples_ns"]) == sum(facts["bursts"])
+    assert "interrupted, partial figures" in (workplace / "page.html").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_benchmarking_while_the_start_up_is_measured_leaves_no_process(workplace: Path) -> None:
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgecnn", "bench", "old.edgecnn", "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=child,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(child)
+    said = b""
+    while b"in a process of its own" not in said:
+        said += os.read(parent, 4096)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    os.close(parent)
+    assert (process.returncode, out) == (130, "")

@@ -70,7 +70,7 @@ def test_help_says_which_device_commands_want_an_extra_for_their_pages(capsys: p
     assert out.endswith("[report]: its pages need pip install 'edgecnn[report]'.\n")
     device = out.split("Device commands:")[1].split("Host commands")[0]
     rows = [" ".join(row.split()) for row in device.replace("\n  ", "\0").replace("\0          ", " ").split("\0") if row.strip()]
-    assert {row.split()[0] for row in rows if row.endswith("[report]")} == {"report", "explain", "diff"}
+    assert {row.split()[0] for row in rows if row.endswith("[report]")} == {"report", "explain", "diff", "bench"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

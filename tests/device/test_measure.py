@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgecnn.device import measure as module
+from edgecnn.device.bench.conditions import Conditions, Watch
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.device.engines import open_graph
-from edgecnn.device.measure import BenchReport, Subject, measure, measure_all, open_subject, peak_memory_mib
+from edgecnn.device.measure import Subject, measure, measure_all, open_subject, peak_memory_mib
 from edgecnn.errors import ArtifactRejected, GraphRejected, InputMissing, UsageError
 from tests.fixtures.artifacts import color_artifact, manifest_of
 from tests.fixtures.graphs import color_classifier, one_node
@@ -118,6 +120,64 @@ def test_a_slow_network_still_gets_ten_runs_a_burst() -> None:
     assert [report.runs for report in reports] == [10, 10]
 
 
+def test_a_duty_cycle_sleeps_before_each_run_and_does_not_count_it() -> None:
+    world = World()
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        world.now += round(seconds * 1e9)
+
+    subjects = [world.subject(name, lambda _: 2 * MS) for name in "ab"]
+    reports = measure_all(subjects, warmup=0, min_seconds=5.0, min_runs=1, idle_ms=500, clock=world.clock, sleep=sleep)
+    for report in reports:
+        assert set(report.samples_ns) == {2 * MS}
+        assert report.runs == 10  # 5 s of sleep and runs
+        assert (report.idle_ms, report.to_json_dict()["idle_ms"]) == (500, 500)
+    assert slept == [0.5] * 20
+
+
+def test_bursts_and_cpu_time_are_kept() -> None:
+    world = World()
+    subjects = [world.subject(name, lambda _: MS) for name in "ab"]
+    # a process with two busy threads
+    reports = measure_all(subjects, warmup=0, min_seconds=0.25, min_runs=1, clock=world.clock, cpu_clock=lambda: 2 * world.now)
+    for report in reports:
+        assert report.bursts == (100, 100, 100)
+        assert report.busy_threads == 2
+
+
+class Seen(Watch):
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def sample(self) -> None:
+        self.calls.append("sample")
+
+    def stop(self) -> Conditions:
+        self.calls.append("stop")
+        return Conditions(seconds=1, cpus=2, others=0.5)
+
+
+@pytest.mark.parametrize("at", [None, 20])
+def test_the_machine_is_watched_while_it_measures_and_counts_for_all(at: int | None) -> None:
+    world, watch = World(), Seen()
+
+    def latency(run: int) -> int:
+        if run == at:
+            raise KeyboardInterrupt
+        return MS
+
+    subjects = [world.subject("a", latency), world.subject("b", lambda _: MS)]
+    reports = measure_all(subjects, warmup=0, min_seconds=0.15, min_runs=100, clock=world.clock, watch=watch)
+    assert (watch.calls[0], watch.calls[-1]) == ("start", "stop")
+    assert watch.calls.count("sample") == (4 if at is None else 0)
+    assert all(any("others had 50%" in problem for problem in report.problems) for report in reports)
+
+
 def test_too_few_runs_are_invalid() -> None:
     assert _report([MS] * 100).valid
     report = _report([MS] * 99)
@@ -165,7 +225,7 @@ def test_throughput_counts_the_images_of_a_batch() -> None:
 
 def test_the_json_form_keeps_what_was_asked_for_and_can_be_written() -> None:
     found = json.loads(json.dumps(_report([MS, 2 * MS]).to_json_dict(), allow_nan=False))
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert (found["load_ms"], found["first_ms"], found["min_runs"], found["valid"]) == (5, 2, 1, False)
     assert json.dumps(_report([]).to_json_dict(), allow_nan=False)
 
@@ -193,9 +253,21 @@ def test_progress_goes_up_to_the_end() -> None:
     assert 0.7 < seen[-1] <= 1
 
 
-@pytest.mark.parametrize("limits", [{"warmup": -1}, {"min_seconds": -1.0}, {"min_seconds": math.nan}, {"min_seconds": math.inf}, {"min_runs": 0}])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"warmup": -1},
+        {"min_seconds": -1.0},
+        {"min_seconds": math.nan},
+        {"min_seconds": math.inf},
+        {"min_runs": 0},
+        {"idle_ms": -1.0},
+        {"idle_ms": math.nan},
+        {"idle_ms": 1e12},
+    ],
+)
 def test_impossible_limits_are_refused(limits: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="can't be measured"):
+    with pytest.raises(UsageError, match=r"can't be (measured|slept)"):
         measure_all([World().subject("net", lambda _: MS)], **limits)  # type: ignore[arg-type]
 
 

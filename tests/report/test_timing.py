@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.errors import InputMissing, RecordRejected
 from edgecnn.report.subject import Artifact, read_artifact
 from edgecnn.report.timing import course, histogram, read_timing
@@ -61,6 +61,27 @@ def test_it_is_read_back_as_it_was_written(artifact: Artifact, tmp_path: Path) -
     assert found.layers == {}
 
 
+def test_what_was_said_of_the_machine_is_judged_again(artifact: Artifact, tmp_path: Path) -> None:
+    loaded = {"seconds": 10.0, "cpus": 2, "others": 0.4, "throttled": 0}
+    made = bench(
+        artifact, conditions=loaded, asked_provider="cuda", scenario="offline", idle_ms=5.0, bursts=[150, 50], cpu_ms=1.5, valid=True, problems=[]
+    )
+    report = read_timing(written(tmp_path, made), artifact).report
+    assert [problem[:10] for problem in report.problems] == ["others had", "cuda was a"]
+    assert (report.scenario, report.idle_ms, report.bursts) == ("offline", 5, (150, 50))
+    assert report.busy_threads is not None
+    assert report.busy_threads == pytest.approx(1.5, rel=0.01)
+
+
+def test_the_first_schema_is_read_as_ever(artifact: Artifact, tmp_path: Path) -> None:
+    new = bench(artifact)
+    known = ("file", "graph_sha256", "provider", "threads", "batch", "warmup", "min_seconds", "min_runs", "load_ms", "first_ms", "process_peak_mib")
+    old = {key: new[key] for key in (*known, "runs", "interrupted", "samples_ns", "host")}
+    report = read_timing(written(tmp_path, {"schema": 1, **old}), artifact).report
+    assert (report.scenario, report.conditions, report.cpu_ns) == ("single-stream", None, None)
+    assert report.valid
+
+
 def test_of_several_files_the_artifact_s_own_is_taken(artifact: Artifact, tmp_path: Path) -> None:
     other = bench(artifact, graph_sha256="0" * 64, threads=2)
     assert read_timing(written(tmp_path, other, "\n", bench(artifact, file="renamed.edgecnn")), artifact).report.threads == 1
@@ -87,6 +108,8 @@ def test_layers_are_taken_where_the_benchmark_times_them(artifact: Artifact, tmp
     layers = [{"name": "/fc/Gemm", "ms": 0.25}, {"name": "/pool/GlobalAveragePool", "ms": 0}]
     found = read_timing(written(tmp_path, bench(artifact, layers=layers)), artifact)
     assert found.layers == {"/fc/Gemm": 0.25, "/pool/GlobalAveragePool": 0.0}
+    more = bench(artifact, layers=layers, others=[{"name": "Transpose", "ms": 0.5}])
+    assert read_timing(written(tmp_path, more), artifact).others == {"Transpose": 0.5}
     for wrong, said in (([{"name": "/other", "ms": 1.0}], "'/other', which colors.edgecnn hasn't"), ([{"name": "/fc/Gemm", "ms": -1.0}], "no time")):
         with pytest.raises(RecordRejected, match=said):
             read_timing(written(tmp_path, bench(artifact, layers=wrong)), artifact)
@@ -103,7 +126,12 @@ def test_another_model_s_benchmark_is_refused(artifact: Artifact, tmp_path: Path
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"schema": 2}, "schema: 2 was found, this edgecnn reads 1"),
+        ({"schema": 3}, "schema: 3 was found, this edgecnn reads 1 and 2"),
+        ({"bursts": [100, 99]}, "they hold 199 runs, there are 200 samples; the file was edited"),
+        ({"bursts": [200, 0]}, "a burst holds no runs"),
+        ({"scenario": "server"}, "is none of single-stream, offline"),
+        ({"sessions": 0}, "must be at least 1"),
+        ({"cpu_ms": -1.0}, "cpu_ms is -1.0"),
         ({"schema": True}, "schema: True was found"),
         ({"schema": "1"}, "schema: 1 was found"),
         ({"samples_ns": []}, "holds no samples"),

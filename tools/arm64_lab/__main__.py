@@ -2,6 +2,7 @@
 
 \b
     tools/arm64                    answers and instructions, beside this machine's and the kept ones: what CI runs
+    tools/arm64 remote             edgecnn's commands over ssh, to a login on the emulated machine
     tools/arm64 count --write      keep the instructions that are counted now
     tools/arm64 compare            instructions of LiteRT, MNN and ncnn for the same networks
     tools/arm64 python cortex-a72 -m edgecnn run FILE IMAGE     a program on the emulated machine
@@ -23,7 +24,8 @@ import click
 from edgecnn.cli._options import columns
 from edgecnn.device.host import available_cores
 from edgecnn.errors import EdgecnnError, MissingHere
-from tools.arm64_lab import answers, counts
+from tools.arm64_lab import answers, counts, remote
+from tools.arm64_lab.loopback import MISSING
 from tools.arm64_lab.machine import CORES, PLACE, Machine, build
 from tools.arm64_lab.nets import Net, find
 
@@ -54,7 +56,7 @@ def main(ctx: click.Context, cores: tuple[str, ...]) -> None:
         machine = build(say)
         nets, left_out = find(say)
         faults = [*check_answers(machine, nets, ctx.obj), *check_counts(machine, nets, ctx.obj, left_out)]
-        end(faults, left_out)
+        end([*faults, *check_remote(machine, ctx.obj[-1])], left_out)
 
 
 @main.command(name="count")
@@ -72,6 +74,13 @@ def count_command(cores: tuple[str, ...], write: bool) -> None:
         found = count_all(machine, nets, cores)
         counts.write_kept(found, versions(machine))
         print(f"{os.path.relpath(counts.KEPT)} was written")
+
+
+@main.command(name="remote")
+@click.pass_obj
+def remote_command(cores: tuple[str, ...]) -> None:
+    """Run edgecnn's commands over ssh on a login whose Python is the emulated machine's."""
+    end(check_remote(build(say), cores[-1]), [])
 
 
 @main.command(name="compare")
@@ -151,6 +160,15 @@ def check_counts(machine: Machine, nets: Sequence[Net], cores: Sequence[str], le
     absent = {text.partition(" was left out")[0] for text in left_out}
     figures = {core: {net: figure for net, figure in kept["instructions"].get(core, {}).items() if net not in absent} for core in cores}
     return list(counts.faults(found, {**kept, "instructions": figures}))
+
+
+def check_remote(machine: Machine, core: str) -> list[str]:
+    """The faults of commands over ssh; where there is no sshd, that is said."""
+    if MISSING is not None:
+        say(f"SKIPPED: nothing was tried over ssh: {MISSING}")
+        return []
+    say(f"commands over ssh, to a login on {core}")
+    return list(remote.faults(machine, core))
 
 
 def versions(machine: Machine) -> dict[str, str]:

@@ -43,9 +43,9 @@ def quantize(
     ranges: Literal["minmax", "percentile", "entropy", "mse"] = "minmax",
     percentile: float = 99.99,
     keep_float: tuple[str, ...] = (),
-    equalize: bool = False,
+    equalize: bool = True,
     rounding: Literal["nearest", "adaptive"] = "nearest",
-    correct_bias: bool = False,
+    correct_bias: bool = True,
     qat_steps: int = 0,
 ) -> Quantized:
     """`model` with int8 weights (symmetric), int32 biases, and activations in `activation_type` with free zero points.
@@ -56,7 +56,7 @@ def quantize(
     keep_float: layers (nodes) that stay in float, by their names. equalize: scale the channels between two layers beforehand, so that their
     weights span alike; see _equalize. rounding: of weights to what is nearest, or as keeps each layer's answers best (adaptive); see _adaround.
     correct_bias: take back what rounding shifts each layer's mean by; see _bias. qat_steps: of fine-tuning on the calibration's training
-    images; see _qat.
+    images; see _qat. Of the corrections those that take seconds are the defaults.
     Raises UsageError without calibration, for a percentile that isn't within 50 and 100, an unknown layer, or steps without training images;
     DataRejected where the calibration is empty, SourceRejected where a range isn't finite or a graph can't be trained through.
     """

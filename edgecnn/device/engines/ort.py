@@ -71,7 +71,7 @@ def open_graph(
     source = str(model) if isinstance(model, Path) else model
     try:
         # without enable_fallback=0 a provider that fails prints a banner, and the CPU quietly takes its place
-        options = _options(threads, optimize, may_saturate() if precise is None else precise)
+        options = session_options(threads, optimize, may_saturate() if precise is None else precise)
         session = onnxruntime.InferenceSession(source, options, providers=chain, enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base class of their own
         if provider != CPU and (isinstance(error, (RuntimeError, ValueError)) or type(error).__name__ in ("EPFail", "EngineError")):
@@ -85,7 +85,8 @@ def open_graph(
     return OrtEngine(session, provider=loaded, threads=threads)
 
 
-def _options(threads: int, optimize: bool, precise: bool) -> onnxruntime.SessionOptions:
+def session_options(threads: int, optimize: bool, precise: bool) -> onnxruntime.SessionOptions:
+    """How edgecnn sets onnxruntime up, whatever it runs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

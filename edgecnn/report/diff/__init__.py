@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgecnn.artifact.layers import layers
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.report.diff.graph import compare_graphs
 from edgecnn.report.diff.match import match
 from edgecnn.report.diff.records import Answers, Change, Diff

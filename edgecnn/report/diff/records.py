@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.device.statistics import PairedDifference, mcnemar
 
 COUNTED = ("preprocess", "labels", "task", "graph", "weights", "scales", "answers")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.device.statistics import median_interval
 from edgecnn.report.diff.records import (
     COUNTED,

@@ -36,8 +36,9 @@ class Sheet:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """Those that compute: quantizing and dequantizing cost nothing by themselves and would be two of three."""
-        return tuple(layer for layer in self.artifact.report.layers if layer.operator not in _QUANTIZATION)
+        """Those that compute: quantizing and dequantizing would be two of three, and cost nothing by themselves but where a benchmark says so."""
+        times = self.layer_times
+        return tuple(layer for layer in self.artifact.report.layers if layer.operator not in _QUANTIZATION or times.get(layer.name))
 
     @property
     def layer_times(self) -> Mapping[str, float]:

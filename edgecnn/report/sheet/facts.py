@@ -131,7 +131,7 @@ def _latency(sheet: Sheet) -> dict[str, Any] | None:
     if sheet.timing is None:
         return None
     found = sheet.timing.report.to_json_dict()
-    del found["samples_ns"], found["schema"]
+    del found["samples_ns"], found["schema"], found["bursts"]
     return {**found, "machine": sheet.timing.machine}
 
 

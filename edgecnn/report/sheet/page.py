@@ -204,7 +204,8 @@ def _layers(sheet: Sheet) -> Mapping[str, Any]:
     cost = "ms" if times else "MACs"
     by_cost = sorted(layers, key=lambda layer: -(times.get(layer.name, 0.0) if times else layer.macs or 0))[:_BARS]
     by_size = sorted(layers, key=lambda layer: -layer.bytes)[:_BARS]
-    total = sum(times.values()) if times else sum(layer.macs or 0 for layer in layers)
+    others = sheet.timing.others if sheet.timing is not None else {}
+    total = sum(times.values()) + sum(others.values()) if times else sum(layer.macs or 0 for layer in layers)
 
     def bar(layer: Layer) -> Mapping[str, Any]:
         value = times.get(layer.name, 0.0) if times else layer.macs or 0
@@ -213,7 +214,8 @@ def _layers(sheet: Sheet) -> Mapping[str, Any]:
 
     return {
         "cost": [found for found in map(bar, by_cost) if found["value"]],
-        "cost_caption": "Time of each layer" if times else "Multiply-accumulates of each layer, for one image",
+        "others": ", ".join(f"{name} {number(ms)} ms" for name, ms in others.items()) if times else "",
+        "cost_caption": "Time of each layer, as onnxruntime's profiler tells it" if times else "Multiply-accumulates of each layer, for one image",
         "bytes": [{"name": layer.name, "value": layer.bytes, "text": size(layer.bytes), "series": 3} for layer in by_size if layer.bytes],
         "cost_name": cost,
         "shown": min(_BARS, len(layers)),

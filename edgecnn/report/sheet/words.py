@@ -70,4 +70,6 @@ def machine_sentence(sheet: Sheet) -> str:
     report = sheet.timing.report
     threads = "1 thread" if report.threads == 1 else f"{report.threads} threads"
     where = f", on {sheet.timing.machine}" if sheet.timing.machine else ""
-    return f"{report.runs:,} runs with batch {report.batch}, {threads}, {report.provider}{where}."
+    how = "" if report.scenario == "single-stream" else f", {report.scenario}"
+    how += f", {report.idle_ms:g} ms asleep before each" if report.idle_ms else ""
+    return f"{report.runs:,} runs with batch {report.batch}{how}, {threads}, {report.provider}{where}."

@@ -15,6 +15,7 @@ from edgecnn.build.quantize import configure
 from edgecnn.device.differences import Differences
 from tests.build.blame.conftest import changed, row
 from tests.fixtures.onnx_nets import color_net
+from tests.fixtures.plain_int8 import PLAIN
 
 LOUD = 2000
 
@@ -39,7 +40,7 @@ def loud(place, tmp_path):
 
 
 def test_the_layer_with_a_loud_channel_is_named_and_the_advice_helps_who_follows_it(loud):
-    found = loud.blame(loud.export(loud.folder / "a.edgecnn"), min_sqnr_db=24)
+    found = loud.blame(loud.export(loud.folder / "a.edgecnn", config=PLAIN), min_sqnr_db=24)
     assert found.culprit.stage == "quantize"
     assert [each.layer for each in found.layers if each.advice] == ["n0"]
     assert "its output t1 goes from 0 to " in found.layers[0].advice[0].cause
@@ -52,13 +53,13 @@ def test_the_layer_with_a_loud_channel_is_named_and_the_advice_helps_who_follows
     kept = next(cure for cure in tried if cure.config.startswith("keep_float="))
     assert (kept.config, kept.costs, kept.enough) == ("keep_float=n0,n2", True, True)
     for cure in (best, kept):
-        again = loud.blame(loud.export(loud.folder / "b.edgecnn", config=dict([cure.config.split("=")])), min_sqnr_db=24)
+        again = loud.blame(loud.export(loud.folder / "b.edgecnn", config={**PLAIN, **dict([cure.config.split("=")])}), min_sqnr_db=24)
         assert again.passed, again.verdict
         assert row(again, "packaged").against_source.sqnr_db == pytest.approx(cure.found.sqnr_db, abs=0.1)
 
 
 def test_they_are_tried_for_a_graph_that_takes_pixels_too(loud):
-    found = loud.blame(loud.export(loud.folder / "a.edgecnn", input_type="uint8"), min_sqnr_db=24)
+    found = loud.blame(loud.export(loud.folder / "a.edgecnn", input_type="uint8", config=PLAIN), min_sqnr_db=24)
     assert found.culprit.stage == "quantize"
     assert found.cures[0].found.sqnr_db < 24
     assert any(cure.enough for cure in found.cures[1:])
@@ -66,7 +67,7 @@ def test_they_are_tried_for_a_graph_that_takes_pixels_too(loud):
 
 
 def test_without_the_calibration_images_they_are_named_and_not_tried(loud):
-    found = loud.blame(loud.export(loud.folder / "a.edgecnn"), min_sqnr_db=24, calibration=None)
+    found = loud.blame(loud.export(loud.folder / "a.edgecnn", config=PLAIN), min_sqnr_db=24, calibration=None)
     assert all(cure.found is None for cure in found.cures[1:])
     assert "To do: give --calibration, and these are tried: --config " in found.verdict
     assert [cure.config for cure in found.cures[-2:]] == ["keep_float=n0,n2", "rounding=adaptive"]
@@ -87,7 +88,7 @@ def test_what_is_not_the_quantizer_s_fault_has_no_cure_there(place, tmp_path):
 
 def names(options=None, layers=()):
     keep = to_keep(layers, color_net())
-    return [cure.config for cure in candidates("int8", {**configure("int8", {}), **(options or {})}, keep, color_net())]
+    return [cure.config for cure in candidates("int8", {**configure("int8", {}), **PLAIN, **(options or {})}, keep, color_net())]
 
 
 def test_what_the_artifact_has_already_is_not_proposed():

@@ -20,6 +20,7 @@ from edgecnn.train.recipe import NetConfig
 from tests.build.blame.conftest import bad_scale, changed, repacked, row, transposed_weight, wrong_padding
 from tests.fixtures.graphs import tiny_classifier
 from tests.fixtures.onnx_nets import COLORS
+from tests.fixtures.plain_int8 import PLAIN
 
 BOTH = (pipeline, rebuilt)
 ONLY_WHEN_MADE = (pipeline,)
@@ -145,7 +146,7 @@ def test_weights_that_the_optimizer_rounds_though_they_were_to_stay_float_are_na
     for images in ("some", "others"):
         (tmp_path / images).symlink_to(place.folder / images)
     spoil("quantize", in_float, BOTH)
-    found = there.blame(there.export(tmp_path / "a.edgecnn"))
+    found = there.blame(there.export(tmp_path / "a.edgecnn", config=PLAIN))
     assert found.culprit.stage == "optimized"
     assert row(found, "quantize").passed
     assert "onnxruntime's optimizer rounds the float weights of n2 to int8, with one scale for all channels" in found.verdict

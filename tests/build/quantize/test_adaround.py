@@ -16,6 +16,7 @@ from edgecnn.build.quantize._adaround import solve
 from edgecnn.build.quantize._heavy import heavy_layers
 from tests.build.quantize.conftest import sqnr_db
 from tests.fixtures.onnx_nets import Net
+from tests.fixtures.plain_int8 import PLAIN
 
 
 def problem(seed: int, *, groups: int, rows: int, values: int, samples: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,14 +84,15 @@ def options(request):
 def test_answers_come_nearer_on_other_images_too(graph, calibration, images, answers, scheme, options):
     others = np.ascontiguousarray(images[::-1, :, ::-1])
     expected = answers(graph, others)
-    before = answers(int8.quantize(graph, calibration, **{**scheme, **options, "rounding": "nearest"}).model, others)
-    after = answers(int8.quantize(graph, calibration, **scheme, **options).model, others)
+    before = answers(int8.quantize(graph, calibration, **{**PLAIN, **scheme, **options, "rounding": "nearest"}).model, others)
+    after = answers(int8.quantize(graph, calibration, **{**PLAIN, **scheme, **options}).model, others)
     assert sqnr_db(expected, after) > sqnr_db(expected, before) + 1
 
 
 def test_scales_stay_and_integers_keep_their_limits(graph, calibration):
     nearest, adapted = (
-        onnx.load_from_string(int8.quantize(graph, calibration, rounding=rounding, reduce_range=True).model) for rounding in ("nearest", "adaptive")
+        onnx.load_from_string(int8.quantize(graph, calibration, **{**PLAIN, "rounding": rounding}, reduce_range=True).model)
+        for rounding in ("nearest", "adaptive")
     )
     before, after = ({entry.name: numpy_helper.to_array(entry) for entry in proto.graph.initializer} for proto in (nearest, adapted))
     weights = {layer.weights for layer in heavy_layers(adapted)}
@@ -120,7 +122,9 @@ def test_products_are_rounded_along_their_own_axis(images, calibration, answers,
         make.node("Gemm", pooled, make.constant(weight.T if transposed else weight), transB=int(transposed), output="logits")
     graph = make.bytes()
     expected = answers(graph, images)
-    nearest, adapted = (answers(int8.quantize(graph, calibration, rounding=way, reduce_range=True).model, images) for way in ("nearest", "adaptive"))
+    nearest, adapted = (
+        answers(int8.quantize(graph, calibration, **{**PLAIN, "rounding": way}, reduce_range=True).model, images) for way in ("nearest", "adaptive")
+    )
     assert sqnr_db(expected, adapted) > sqnr_db(expected, nearest) > 25
 
 

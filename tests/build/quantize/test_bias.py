@@ -17,6 +17,7 @@ from edgecnn.build.quantize._heavy import heavy_layers, own_constants
 from edgecnn.build.quantize._rewrite import rewrite
 from tests.build.quantize.conftest import sqnr_db
 from tests.fixtures.onnx_nets import Net
+from tests.fixtures.plain_int8 import PLAIN
 
 COARSE: dict[str, Any] = {"per_channel": False, "reduce_range": True}
 """So that there is something to correct."""
@@ -39,26 +40,26 @@ def both_means(model: bytes, made: bytes, calibration: Any) -> list[tuple[str, n
 @pytest.mark.parametrize("batch", [1, 5, "batch"])
 def test_every_layer_answers_the_float_mean_to_within_a_bias_step(make_residual, calibration, batch):
     graph = make_residual(batch=batch)
-    rows = both_means(graph, int8.quantize(graph, calibration, correct_bias=True, **COARSE).model, calibration)
+    rows = both_means(graph, int8.quantize(graph, calibration, **{**PLAIN, **COARSE, "correct_bias": True}).model, calibration)
     assert len(rows) == 4
     for _, expected, found, step in rows:
         assert (np.abs(expected - found) <= 0.51 * step + 1e-5).all()
 
 
 def test_without_it_means_are_off(graph, calibration):
-    rows = both_means(graph, int8.quantize(graph, calibration, **COARSE).model, calibration)
+    rows = both_means(graph, int8.quantize(graph, calibration, **PLAIN, **COARSE).model, calibration)
     assert all((np.abs(expected - found) > 2 * step).any() for _, expected, found, step in rows)
 
 
 def test_answers_come_nearer_on_other_images_too(graph, calibration, images, answers):
     others = np.ascontiguousarray(images[::-1, :, ::-1])
     expected = answers(graph, others)
-    before, after = (answers(int8.quantize(graph, calibration, correct_bias=on, **COARSE).model, others) for on in (False, True))
+    before, after = (answers(int8.quantize(graph, calibration, **{**PLAIN, **COARSE, "correct_bias": on}).model, others) for on in (False, True))
     assert sqnr_db(expected, after) > sqnr_db(expected, before) + 3
 
 
 def test_nothing_but_biases_changes(graph, calibration):
-    plain, corrected = (onnx.load_from_string(int8.quantize(graph, calibration, correct_bias=on).model) for on in (False, True))
+    plain, corrected = (onnx.load_from_string(int8.quantize(graph, calibration, **{**PLAIN, "correct_bias": on}).model) for on in (False, True))
     assert list(plain.graph.node) == list(corrected.graph.node)
     changed = {
         a.name for a, b in zip(plain.graph.initializer, corrected.graph.initializer, strict=True) if a.SerializeToString() != b.SerializeToString()
@@ -78,7 +79,7 @@ def test_more_images_take_no_more_memory(graph, images, option, monkeypatch):
 
     def peak(rounds: int) -> int:
         tracemalloc.start()
-        int8.quantize(graph, lambda: (images for _ in range(rounds)), **option)
+        int8.quantize(graph, lambda: (images for _ in range(rounds)), **{**PLAIN, **option})
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -95,7 +96,7 @@ def test_a_layer_without_a_bias_gets_one_and_layers_that_share_one_get_their_own
     third = make.node("Relu", make.node("Conv", second, make.constant(make.rng.normal(0, 0.2, (8, 8, 3, 3))), pads=[1] * 4))
     make.node("Gemm", make.pooled(third), make.constant(make.rng.normal(0, 0.3, (8, 5))), output="logits")
     graph = make.bytes()
-    made = int8.quantize(graph, calibration, correct_bias=True, **COARSE).model
+    made = int8.quantize(graph, calibration, **{**PLAIN, **COARSE, "correct_bias": True}).model
     rows = both_means(graph, made, calibration)
     assert [name for name, *_ in rows] == ["n0", "n2", "n4", "n8"]
     for _, expected, found, step in rows:
@@ -113,7 +114,7 @@ def test_a_product_may_have_several_rows_of_an_image(calibration, batch):
         "ReduceMean", make.node("Reshape", scores, make.constant([-1, 256, 5], np.int64)), make.constant([1], np.int64), keepdims=0, output="logits"
     )
     graph = make.bytes()
-    made = int8.quantize(graph, calibration, correct_bias=True, rounding="adaptive", **COARSE).model
+    made = int8.quantize(graph, calibration, **{**PLAIN, **COARSE, "correct_bias": True, "rounding": "adaptive"}).model
     rows = both_means(graph, made, calibration)
     assert [name for name, *_ in rows] == ["n0", "n4"]
     for _, expected, found, step in rows:

@@ -9,10 +9,11 @@ from edgecnn.build.quantize import int8
 from edgecnn.build.quantize._graph import load
 from edgecnn.build.quantize._heavy import heavy_layers, own_constants, replace_constant
 from tests.fixtures.onnx_nets import Net
+from tests.fixtures.plain_int8 import PLAIN
 
 
 def test_layers_are_found_with_what_their_integers_are_worth(graph, calibration):
-    proto = onnx.load_from_string(int8.quantize(graph, calibration).model)
+    proto = onnx.load_from_string(int8.quantize(graph, calibration, **PLAIN).model)
     originals = {entry.name: numpy_helper.to_array(entry) for entry in load(graph).graph.initializer}
     values = {entry.name: numpy_helper.to_array(entry) for entry in proto.graph.initializer}
     layers = heavy_layers(proto)

@@ -8,6 +8,7 @@ import pytest
 
 from edgecnn.build.quantize import int8
 from edgecnn.errors import DataRejected, ImageRejected, SourceRejected, UsageError
+from tests.fixtures.plain_int8 import PLAIN
 
 
 def test_onnxruntime_runs_integers_from_the_input_to_the_last_product(graph, calibration, operators):
@@ -48,7 +49,7 @@ def test_the_batches_that_images_come_in_make_no_difference(graph, images):
 def test_more_images_take_no_more_memory(graph, images):
     def peak(rounds: int) -> int:
         tracemalloc.start()
-        int8.quantize(graph, lambda: (images for _ in range(rounds)))
+        int8.quantize(graph, lambda: (images for _ in range(rounds)), **PLAIN)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -15,6 +15,7 @@ from edgecnn.build.quantize import Training, quantize
 from edgecnn.build.quantize._qat import _Student, fine_tune
 from edgecnn.errors import DataRejected, SourceRejected
 from tests.fixtures.onnx_nets import Net
+from tests.fixtures.plain_int8 import PLAIN
 
 STEPS = 60
 
@@ -27,7 +28,7 @@ def on(images: np.ndarray, *, multi_label: bool = False, progress: Any = lambda 
 @pytest.fixture
 def coarse(graph: bytes, calibration: Any) -> bytes:
     """Quantized with one scale a tensor and 7 bits, so that there is something to win."""
-    return quantize("int8", graph, calibration, per_channel=False, reduce_range=True).model
+    return quantize("int8", graph, calibration, per_channel=False, reduce_range=True, **PLAIN).model
 
 
 def constants(model: bytes) -> dict[str, np.ndarray]:
@@ -94,3 +95,7 @@ def test_an_operator_that_cannot_be_trained_through_is_named(calibration: Any, i
     model = net.bytes()
     with pytest.raises(SourceRejected, match="Ceil"):
         fine_tune(model, quantize("int8", model, calibration).model, on(images))
+
+
+def test_what_training_makes_no_better_stays_as_it_was(graph: bytes, coarse: bytes, images: np.ndarray) -> None:
+    assert fine_tune(graph, coarse, on(images), steps=2, batch=8, learning_rate=1.0) == coarse

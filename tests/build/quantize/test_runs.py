@@ -12,6 +12,7 @@ from edgecnn.build.quantize import int8
 from edgecnn.build.quantize._graph import load
 from edgecnn.build.quantize._runs import at_hand, feeds, outputs, up_to
 from edgecnn.errors import OutputNotWritable
+from tests.fixtures.plain_int8 import PLAIN
 
 
 def test_a_part_holds_what_its_tensors_need_and_answers_as_the_whole(graph, images):
@@ -69,7 +70,7 @@ def test_corrections_prepare_the_images_once_more_and_leave_nothing_behind(graph
         rounds.append(1)
         return iter([images])
 
-    int8.quantize(graph, calibration, **option)
+    int8.quantize(graph, calibration, **{**PLAIN, **option})
     assert len(rounds) == (3 if "ranges" in option else 2)
     assert list(tmp_path.iterdir()) == []
 

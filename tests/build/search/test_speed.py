@@ -10,7 +10,8 @@ import pytest
 from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.build.search import speed
 from edgecnn.build.search.speed import Race, race
-from edgecnn.device.measure import BenchReport, Subject
+from edgecnn.device.bench.report import BenchReport
+from edgecnn.device.measure import Subject
 from tests.fixtures.onnx_nets import COLORS, color_net
 
 SPEC = make_spec(name="colors", labels=COLORS, preprocess=Preprocess(size=(16, 16)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.report.diff import compare
 from edgecnn.report.diff.answers import compare_answers
 from edgecnn.report.diff.page import page

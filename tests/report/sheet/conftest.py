@@ -12,7 +12,7 @@ import pytest
 from edgecnn.artifact.records import EpochMetrics
 from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.data.collection import Item
-from edgecnn.device.measure import BenchReport
+from edgecnn.device.bench.report import BenchReport
 from edgecnn.report.about import About
 from edgecnn.report.mistakes import with_pictures
 from edgecnn.report.sheet import Sheet, gather
@@ -56,7 +56,7 @@ def timing(samples_ns: tuple[int, ...], **changed: Any) -> Timing:
         interrupted=False,
         samples_ns=samples_ns,
     )
-    return Timing(report=report, machine="a <b>chip</b>, 2 of 4 cores", layers=changed.get("layers", {}))
+    return Timing(report=report, machine="a <b>chip</b>, 2 of 4 cores", layers=changed.get("layers", {}), others=changed.get("others", {}))
 
 
 HISTORY = tuple(

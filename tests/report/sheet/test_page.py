@@ -129,6 +129,18 @@ def test_parity_is_drawn_where_something_differs(make_sheet: MakeSheet) -> None:
     assert "A faint dot at its end is no difference at all." in page
 
 
+def test_what_the_runtime_adds_and_quantizing_costs_is_told_where_it_was_timed(make_sheet: MakeSheet) -> None:
+    sheet = make_sheet(full=False)
+    layer = replace(sheet.artifact.report.layers[0], name="input_QuantizeLinear", operator="QuantizeLinear")
+    report = replace(sheet.artifact.report, layers=(layer, *sheet.artifact.report.layers))
+    sheet = replace(sheet, artifact=replace(sheet.artifact, report=report))
+    assert "input_QuantizeLinear" not in write(sheet, "html")
+    timed = timing((1_000_000,) * 200, layers={"input_QuantizeLinear": 0.5, "/fc/Gemm": 0.25}, others={"Transpose": 0.25})
+    page = write(replace(sheet, timing=timed), "html").replace("\u00a0", " ")
+    assert 'aria-label="input_QuantizeLinear: 0.5000 ms, 50.0 %"' in page
+    assert "In no layer: Transpose 0.2500 ms, which the runtime adds." in page
+
+
 def test_layers_are_drawn_by_time_where_it_is_known(make_sheet: MakeSheet) -> None:
     sheet = make_sheet(full=False)
     assert "Multiply-accumulates of each layer" in write(sheet, "html")
