@@ -309,7 +309,7 @@ def test_openvino_takes_no_format_but_onnx(openvino: Any) -> None:
 
 @pytest.mark.parametrize("precise", [False, True])
 def test_openvino_keeps_an_int8_graph_within_its_limits(openvino: Any, precise: bool) -> None:
-    (shipped,) = (Path(__file__).parents[2] / "models" / "resnet8-cifar10").glob("*.edgecnn")
+    (shipped,) = (Path(__file__).parents[2] / "models" / "five").glob("*.edgecnn")
     with open_bundle(shipped) as bundle:
         session = open_session(bundle.graph_source(), bundle.manifest.spec, engine="openvino", precise=precise)
         steps = check_answers(bundle, read_golden(bundle), session)
