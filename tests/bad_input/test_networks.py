@@ -84,7 +84,7 @@ def test_a_module_that_can_not_answer(line: str, says: str, workplace: Path, ref
         ("gone.py:Net", 3, "gone.py doesn't exist"),
         ("no.such.module:Net", 3, "no module no.such.module"),
         ("net.py", 2, "net.py:NAME"),
-        ("broken.py:Net", 3, "Importing broken.py raised SyntaxError: '(' was never closed (broken.py, line 1).\n"),
+        ("broken.py:Net", 3, "Importing broken.py raised SyntaxError: '(' was never closed (broken.py, line 1). See docs/bring-your-own-model.md.\n"),
         ("net.py:Net", 2, "input size isn't known"),
     ],
 )

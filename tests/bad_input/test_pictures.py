@@ -104,7 +104,9 @@ def test_labels_that_the_model_does_not_know(command: str, int8: list[object], m
     (folder / "green").rename(folder / "gren")
     arguments = [*int8, "--calibration", made / "some", "--validation"] if command == "export" else ["validate", "old.edgecnn", "--data"]
     if command == "validate":
-        assert refuses_data(refused, *arguments, folder).endswith("did you mean green?; rename it or correct the labels.")
+        assert refuses_data(refused, *arguments, folder).endswith(
+            "did you mean green?; rename it or correct the labels. See docs/bring-your-own-model.md."
+        )
     else:
         assert "'gren'" in refused(*arguments, folder, code=3)
 

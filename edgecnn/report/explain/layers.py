@@ -10,7 +10,7 @@ from edgecnn.report.explain import pictures
 from edgecnn.report.explain.embedding import Embedder
 from edgecnn.report.explain.network import Agreement
 from edgecnn.report.explain.numbers import Json, Numbers
-from edgecnn.report.explain.pairs import Apart, apart, pairs
+from edgecnn.report.explain.pairs import Apart, apart, pairs, taken_back
 from edgecnn.report.explain.stages import Stage
 from edgecnn.report.explain.subject import Picture, Run
 from edgecnn.report.explain.words import describe, say
@@ -86,12 +86,16 @@ class Layers:
         }
         if len(sides) == 2:
             lines += _other_lines(runs[1].subject.kind, words[0].title, words[0].lines, words[1].title, words[1].lines)
-            found = apart(*arrays)
-            row["apart"] = _apart(found)
+            theirs, scaled = taken_back(*arrays)
+            found = apart(arrays[0], theirs)
+            hidden = any(one.subject.equalized for one in runs) and _hidden(self._runs[0].subject.stages, sides[0][1])
+            row["apart"] = _HIDDEN if hidden else _apart(found)
+            if scaled:
+                lines.append(_scaled(scaled, arrays[0].shape[1], runs[1].subject.kind, runs[0].subject.kind))
             if found.largest == 0 and made[0] is not None:
                 made = [{**made[0], "label": f"{runs[0].subject.kind} and {runs[1].subject.kind}"}]
             if found.largest > 0 and found.sqnr_db is not None:
-                difference = arrays[1].astype(np.float64) - arrays[0].astype(np.float64)
+                difference = theirs.astype(np.float64) - arrays[0].astype(np.float64)
                 made.append(_pictured(difference, channels, found.largest, label=f"{runs[1].subject.kind} less {runs[0].subject.kind}"))
         return {**row, "lines": lines, "sides": [side for side in made if side is not None]}
 
@@ -221,6 +225,26 @@ def _other_lines(kind: str, title: str, lines: Sequence[str], other: str, others
     """What is otherwise in the second model."""
     different = [line for line in others if line not in lines] if other == title else [f"{other}. {others[0]}", *others[1:]]
     return [f"In {kind}: {line}" for line in different]
+
+
+_HIDDEN: Json = {
+    "text": "Not compared: each unit may be scaled by a factor of its own in int8, so that weights span alike; the next layer takes it back.",
+    "sqnr": None,
+}
+
+
+def _hidden(stages: Sequence[Stage], place: int) -> bool:
+    """Whether a stage is of fully connected units that another layer reads."""
+    linear = [number for number, stage in enumerate(stages) if stage.role == "linear"]
+    return bool(linear) and linear[0] <= place < linear[-1]
+
+
+def _scaled(count: int, channels: int, kind: str, other: str) -> str:
+    verb = "is" if count == 1 else "are each"
+    return (
+        f"{count} of {channels} channels {verb} those of {other} times a factor of their own in {kind}, so that weights span alike; the next layer "
+        "takes it back, and so does the difference shown here."
+    )
 
 
 def _apart(found: Apart) -> Json:

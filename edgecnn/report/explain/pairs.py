@@ -14,6 +14,9 @@ from edgecnn.errors import UsageError
 from edgecnn.report.explain.stages import Stage
 from edgecnn.report.formulas import Array
 
+_FACTOR, _REST = 0.02, 0.05
+"""A channel's factor counts from here on, as a logarithm; and what it leaves is at most such a share of the channel's power."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Apart:
@@ -74,6 +77,21 @@ def pairs(ours: Sequence[Stage], theirs: Sequence[Stage], ours_values: Mapping[s
 def _tensor(stage: Stage, _: Mapping[str, Array]) -> Hashable:
     """The float network's name of what comes out: a quantizer gives it to what it rounds there."""
     return stage.raw
+
+
+def taken_back(ours: Array, theirs: Array) -> tuple[Array, int]:
+    """`theirs` (n, channels, height, width), each channel that is `ours` but for a factor and rounding divided by that, and how many these are.
+
+    An int8 graph's channels were scaled where that makes their weights span alike; the layer behind takes the factor back.
+    """
+    if ours.ndim != 4 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return theirs, 0
+    a, b = (side.astype(np.float64).swapaxes(0, 1).reshape(side.shape[1], -1) for side in (ours, theirs))
+    power, across = (b * b).sum(axis=1), (a * b).sum(axis=1)
+    factor = np.divide(across, power, out=np.ones_like(power), where=power > 0)
+    rest = ((a - factor[:, np.newaxis] * b) ** 2).sum(axis=1)
+    scaled = (factor > 0) & (np.abs(np.log(np.where(factor > 0, factor, 1.0))) > _FACTOR) & (rest < _REST * (a * a).sum(axis=1))
+    return theirs * np.where(scaled, factor, 1.0).reshape(1, -1, 1, 1).astype(np.float64), int(scaled.sum())
 
 
 def apart(ours: Array, theirs: Array) -> Apart:

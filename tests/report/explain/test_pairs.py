@@ -9,7 +9,7 @@ import pytest
 
 from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.errors import UsageError
-from edgecnn.report.explain.pairs import apart, check_comparable, pairs
+from edgecnn.report.explain.pairs import apart, check_comparable, pairs, taken_back
 from edgecnn.report.explain.stages import Stage
 from tests.report.explain.conftest import SHIPPED, Artifacts, Open, picture_of, sample
 
@@ -27,8 +27,10 @@ def test_every_stage_of_float32_has_its_twin_in_int8(name: str, artifacts: Artif
     for place, twin in found.items():
         a, b = float32.stages[place], int8.stages[twin]
         assert (a.role, b.role) in {(a.role, a.role), ("relu", "rounding")}
+        if ours[a.shown].ndim == 2 and place < max(found):
+            continue  # a hidden unit's factor can't be told from one image
         # each is nearer to its twin than rounding's noise
-        assert apart(ours[a.shown], theirs[b.shown]).largest < 0.1 * np.abs(ours[a.shown]).max()
+        assert apart(ours[a.shown], taken_back(ours[a.shown], theirs[b.shown])[0]).largest < 0.1 * np.abs(ours[a.shown]).max(), a.name
     left = [int8.stages[place].name for place in range(len(int8.stages)) if place not in found.values()]
     assert left == ["input"]
 
@@ -53,6 +55,19 @@ def test_how_far_two_are_apart() -> None:
     assert (found.sqnr_db, found.largest, found.most) == (pytest.approx(20.0), 0.5, 4.0)
     assert apart(a, a).sqnr_db is None
     assert apart(a, np.array([np.nan, 4.0])).largest == np.inf
+
+
+def test_a_channel_that_is_the_same_but_for_a_factor_is_compared_without_it() -> None:
+    ours = np.random.default_rng(0).normal(0, 1, (1, 4, 8, 8))
+    noise = np.random.default_rng(1).normal(0, 0.01, ours.shape)
+    theirs = ours * np.array([1, 3, 0.25, -1]).reshape(1, 4, 1, 1) + noise
+    found, scaled = taken_back(ours, theirs)
+    assert scaled == 2
+    assert np.abs(found - ours)[:, :3].max() < 0.2
+    assert (found[:, 3] == theirs[:, 3]).all()  # a sign that is wrong is no scale
+    assert (found[:, 0] == theirs[:, 0]).all()
+    other = np.random.default_rng(2).normal(0, 3, ours.shape)
+    assert taken_back(ours, other)[1] == 0
 
 
 def test_only_the_same_network_is_shown_beside() -> None:
