@@ -99,5 +99,5 @@ def _differs() -> int:
 def plain(line: str) -> str:
     """Without numbers, the processor, verdicts that depend on how busy a machine is, and the width of gaps."""
     line = re.sub(r"^on .+, \d+ of \d+ cores\b.*$", "on a processor", line)
-    line = re.sub(r"\b(INVALID.*|VALID)$", "VALID", line.rstrip())
+    line = re.sub(r"\bINVALID\b(?=.*VALID$)|\b(INVALID.*|VALID)$", "VALID", line.rstrip())
     return re.sub(r"[\s|]+", " ", NUMBER.sub("#", line)).strip()
