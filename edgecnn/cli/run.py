@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 _WIDEST = 120
 """Characters that a column leaves room for at most, so that one absurd name doesn't push all others away."""
+
+_ALONE, _WORTHWHILE = 2, 1.0
+"""Inputs answered before it is decided whether the others go side by side, and the milliseconds from which one is worth it: of less time than that
+Python's own part, which takes turns, is the larger."""
 
 
 @click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
@@ -69,6 +75,8 @@ def command(
                     (n, channels, height, width), already normalized
       -             one image on standard input
 
+    Of many inputs that take long enough several are worked on at a time, a thread each, and answered in their order.
+
     A multi-label model shows all labels over their thresholds, or "none"; --top adds the next best in brackets. An input that can't be read is
     one line on standard error (with --json on standard output), the others go on, and the exit code is 5; it is 3 when there was none to go on with.
 
@@ -89,7 +97,8 @@ def command(
         from edgecnn.device.watch import Watch
 
         watching = None if watch is None else Watch(watch)
-    with opened(file, store=store, threads=threads, trust_key=trust_key, engine=engine) as model:
+    side_by_side = _threads_for(inputs, threads)
+    with opened(file, store=store, threads=threads if side_by_side == 1 else 1, trust_key=trust_key, engine=engine) as model:
         for told in notices(file, model):
             note(told)
         if watching is not None or stream is not None:
@@ -97,14 +106,50 @@ def command(
             return
         failed = _Failures(as_json=as_json)
         show = _JsonLines(top, validated=model.manifest.validated) if as_json else _TextLines(model, top, inputs)
-        for item in find_inputs(inputs):
-            try:
-                show(_predict(model, item, show.top_k))
-            except (InputRefused, UsageError) as error:
-                failed.add(item.name, error)
+        for item, found in _answers(model, find_inputs(inputs), show.top_k, threads=side_by_side):
+            if isinstance(found, (InputRefused, UsageError)):
+                failed.add(item.name, found)
+            elif isinstance(found, Exception):
+                raise found
             else:
+                show(found)
                 failed.done += 1
         failed.conclude()
+
+
+def _threads_for(inputs: tuple[str, ...], threads: int | None) -> int:
+    """How many inputs are worked on at a time: as many as threads may be used, where there may be as many."""
+    if len(inputs) == 1 and not (os.path.isdir(inputs[0]) or inputs[0].lower().endswith(".npy")):
+        return 1
+    from edgecnn.device.engines import allowed_threads
+
+    return allowed_threads(threads) if inputs else 1
+
+
+def _answers(model: Model, items: Iterator[Input], top_k: int, *, threads: int) -> Iterator[tuple[Input, Prediction | Exception]]:
+    """Each input with what the model says of it, in order; several at a time where the first ones show that they take long enough for that."""
+
+    def answer(own: Model, item: Input) -> Prediction | Exception:
+        try:
+            return _predict(own, item, top_k)
+        except (InputRefused, UsageError) as error:
+            return error
+
+    def worker() -> Callable[[Input], Prediction | Exception]:
+        own = model.twin()
+        return lambda item: answer(own, item)
+
+    spent = 0.0
+    for item in islice(items, _ALONE if threads > 1 else None):
+        found = answer(model, item)
+        spent = sum(dataclasses.astuple(found.ms)) if threads > 1 and not isinstance(found, Exception) else spent
+        yield item, found
+    if spent < _WORTHWHILE:
+        yield from ((item, answer(model, item)) for item in items)
+        return
+    from edgecnn.device.side_by_side import in_order
+
+    yield from in_order(items, worker, threads=threads)
 
 
 def _one_source(inputs: tuple[str, ...], watch: str | None, stream: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter_ns
@@ -47,6 +47,10 @@ class Model:
         name = name or _name(source)
         x, decode, preprocess = self._prepare(source, name)
         return self._classify(x, [name], [(decode, preprocess)], top_k)[0]
+
+    def twin(self) -> Model:
+        """The same model for another thread, at no cost but its buffers."""
+        return replace(self, session=self.session.twin())
 
     def predict_batch(self, sources: Iterable[Source], *, top_k: int = 5) -> list[Prediction]:
         """`predict` for each source, in order, several at a time where the model's batch allows; the first that can't be read raises.

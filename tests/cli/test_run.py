@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from edgecnn.cli import main
 from edgecnn.cli._inputs import find_inputs
 from edgecnn.device.host import available_cores
 from edgecnn.device.image import to_input
+from edgecnn.device.model import Model
 from edgecnn.errors import EdgecnnError
 from tests.fixtures.artifacts import COLORS, color_artifact, color_spec, encode, npy, solid
 
@@ -309,3 +311,31 @@ def test_memory_does_not_grow_with_the_folder(artifact: str, tmp_path: Path) -> 
         assert len(lines) == count + 1
         peaks.append(int(lines[-1]))
     assert peaks[1] - peaks[0] < 20_000  # KiB
+
+
+# Side by side
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core is there, and nothing goes side by side")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_many_images_side_by_side_are_the_lines_of_one_by_one(
+    artifact: str, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    import edgecnn.cli.run as module
+
+    for number in range(60):
+        (photos / f"{number:02}.png").write_bytes(encode(solid(list(COLORS)[number % 3])) if number % 13 else b"no image")
+    arguments = [artifact, photos, photos / "gone.png", photos / "red.png", *more]
+
+    def lines() -> tuple[int, list[str], list[str]]:
+        code, out, err = run(capsys, *arguments)
+        return code, [re.sub(r'"ms": .*', "", line) for line in out], err
+
+    alone = lines()
+    used: list[str] = []
+    twin = Model.twin
+    monkeypatch.setattr(module, "_WORTHWHILE", 0.0)
+    monkeypatch.setattr(Model, "twin", lambda self: (used.append("twin"), twin(self))[1])
+    assert lines() == alone
+    assert used
+    assert alone[0] == 5

@@ -49,6 +49,10 @@ class Engine(Protocol):
         """The one output for the one input, on the shortest way; the result is the caller's own. Raises UsageError as `run` does."""
         ...
 
+    def twin(self) -> Engine:
+        """The same loaded graph for another thread, at no cost but its buffers."""
+        ...
+
 
 def names() -> tuple[str, ...]:
     """The engines' names, found without importing them."""
