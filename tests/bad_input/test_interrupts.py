@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,29 @@ Recipe = Callable[..., Path]
 def interrupted(*arguments: object, stream: str, until: str) -> tuple[str, str]:
     """Start the command line, wait for a line with `until` on a stream, press Ctrl-C as a terminal does; the rest of both streams."""
     program = [sys.executable, "-m", "edgecnn", *map(str, arguments)]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    for line in getattr(process, stream):
-        if until in line:
-            break
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        for line in getattr(process, stream):
+            if until in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, err = process.stdout.read(), process.stderr.read()  # not communicate(), which passes over what was read ahead of the line
+        assert process.wait(timeout=120) == 130, err
+    assert gone(process.pid), "a process is left behind"
     return out, err
+
+
+def gone(group: int, seconds: float = 10.0) -> bool:
+    """Whether no process of the group is left, before long: a child that dies of the same Ctrl-C may be reaped a moment later."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.fixture

@@ -332,3 +332,23 @@ def test_openvino_forgets_old_sizes_of_an_open_batch(openvino: Any) -> None:
     for count in range(1, 8):
         assert opened.run_one(draw(count, 3, 8, 8)).shape == (count, 3)
     assert len(opened._compiled) <= 4
+
+
+def test_openvino_leaves_ctrl_c_alone_whatever_is_let_go_first() -> None:
+    """Its plugin leaves the thread a stack for signals that is freed, on CPUs with AMX, and the process would end in a crash."""
+    pytest.importorskip("openvino")
+    program = """
+import signal
+from edgecnn.device.engines import open_graph
+from tests.fixtures.graphs import tiny_classifier
+engines = [open_graph(tiny_classifier(), engine="openvino") for _ in range(3)]
+engines += [engine.twin() for engine in engines]
+for place in (0, 2, 0, 1, 0, 0):
+    del engines[place]
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

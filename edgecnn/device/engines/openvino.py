@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,6 +106,22 @@ def _settings(threads: int, precise: bool) -> dict[str, Any]:
     return {**settings, "LP_TRANSFORMS_MODE": "NO"} if precise else settings
 
 
+@contextmanager
+def _same_signal_stack() -> Iterator[None]:
+    """Where OpenVINO's CPU plugin compiles it gives the thread another stack for signals, and a compiled graph that is let go puts back the one
+    before: of several it leaves one that is freed, and Ctrl-C crashes. So what was there is put back at once."""
+    import ctypes
+
+    swap = getattr(ctypes.CDLL(None), "sigaltstack", None) if os.name == "posix" else None
+    before = ctypes.create_string_buffer(64)  # a stack_t, which takes 24 bytes or less
+    known = swap is not None and swap(None, before) == 0
+    try:
+        yield
+    finally:
+        if swap is not None and known:
+            swap(before, None)
+
+
 class OpenvinoEngine:
     """A graph compiled by OpenVINO behind the Engine protocol. Where its batch is open each size that comes is compiled for itself, which is
     faster than a form for all; the last few are kept. Not for several threads at once."""
@@ -158,7 +175,8 @@ class OpenvinoEngine:
         if model.is_dynamic():
             model = model.clone()
             model.reshape({info.name: list(shape) for info, shape in zip(self.inputs, shapes, strict=True)})
-        made = _Compiled(openvino, openvino.Core().compile_model(model, "CPU", dict(self._settings)))
+        with _same_signal_stack():
+            made = _Compiled(openvino, openvino.Core().compile_model(model, "CPU", dict(self._settings)))
         while len(self._compiled) >= _KEPT:
             del self._compiled[next(iter(self._compiled))]
         self._compiled[shapes] = made
