@@ -20,7 +20,7 @@ from edgecnn.device import engines, host
 from edgecnn.device.engines import Engine, TensorInfo, open_graph
 from edgecnn.device.golden import read_golden
 from edgecnn.device.session import open_session
-from edgecnn.device.validate import check_answers
+from edgecnn.device.validate import check_answers, check_golden
 from edgecnn.errors import GraphRejected, InputMissing, ProviderMissing, UsageError
 from tests.fixtures.graphs import one_node, tiny_classifier
 
@@ -352,3 +352,14 @@ except KeyboardInterrupt:
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "models").glob("*/*.edgecnn")), ids=lambda path: path.stem)
+def test_openvino_gives_every_shipped_artifact_s_answers_within_what_quantization_changed(openvino: Any, path: Path) -> None:
+    with open_bundle(path) as bundle:
+        session = open_session(bundle.graph_source(), bundle.manifest.spec, threads=1, engine="openvino")
+        report = check_golden(bundle, session=session)
+        assert report.passed, report
+        host = report.steps[1]
+        assert host.max_abs > 0  # it isn't onnxruntime
+        assert host.limit == f"atol {bundle.manifest.limits.reference.atol:g}"
