@@ -81,7 +81,8 @@ def environment(name: str, *installs: Sequence[str]) -> Path:
 
 
 def call(*command: str | Path, cwd: Path) -> None:
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=cwd, check=False, stdin=subprocess.DEVNULL)
+    environment = {**os.environ, "PIP_DRY_RUN": "1"}  # mnnconvert has whatever pip is on PATH install a package that reports its use
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=cwd, check=False, stdin=subprocess.DEVNULL, env=environment)
     if done.returncode:
         raise MissingHere(f"{Path(command[0]).name} can't convert it: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
 
