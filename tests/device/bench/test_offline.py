@@ -41,9 +41,9 @@ def test_one_thread_takes_as_many_images_as_the_graph_does(tmp_path: Path, batch
 
 
 def test_one_image_at_a_time_on_two_threads_is_two_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgecnn.device.engines import ort
+    from edgecnn.device import engines
 
-    monkeypatch.setattr(ort, "available_cores", lambda: 2)
+    monkeypatch.setattr(engines, "available_cores", lambda: 2)
     subject = open_subject(color_artifact(tmp_path / "colors.edgecnn", batch=1), threads=2, scenario="offline")
     assert (subject.sessions, subject.threads) == (2, 2)
     assert subject.batch % 2 == 0
