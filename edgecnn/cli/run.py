@@ -94,9 +94,8 @@ def command(
         from edgecnn.cli._inputs import find_inputs
         from edgecnn.cli._model import opened
         from edgecnn.device.model import notices
-        from edgecnn.device.watch import Watch
 
-        watching = None if watch is None else Watch(watch)
+        watching = None if watch is None else _watching(watch)
     side_by_side = _threads_for(inputs, threads)
     with opened(file, store=store, threads=threads if side_by_side == 1 else 1, trust_key=trust_key, engine=engine) as model:
         for told in notices(file, model):
@@ -150,6 +149,12 @@ def _answers(model: Model, items: Iterator[Input], top_k: int, *, threads: int) 
     from edgecnn.device.side_by_side import in_order
 
     yield from in_order(items, worker, threads=threads)
+
+
+def _watching(folder: str) -> Watch:
+    from edgecnn.device.watch import Watch
+
+    return Watch(folder)
 
 
 def _one_source(inputs: tuple[str, ...], watch: str | None, stream: str | None) -> None:
