@@ -37,7 +37,14 @@ ONNX2TF = (
     "onnxsim==0.4.36",
 )
 ONNX2TF_MORE = ("onnxoptimizer==0.4.2", "onnx-graphsurgeon==0.5.8", "psutil==5.9.5", "protobuf==4.25.5", "ai-edge-litert==2.1.0", "ml-dtypes==0.5.1")
-ONNX2TF_REST = ("flatbuffers==25.12.19", "opencv-python-headless==4.11.0.86", "simple-onnx-processing-tools==1.1.32", "h5py==3.11.0")
+ONNX2TF_REST = (
+    "flatbuffers==25.12.19",
+    "opencv-python-headless==4.11.0.86",
+    "simple-onnx-processing-tools==1.1.32",
+    "h5py==3.11.0",
+    "sng4onnx==2.0.1",
+    "sne4onnx==2.0.1",
+)
 
 FLOAT32_ATOL = 1e-3
 """What a converted network's logits may differ by: another order of sums, and Winograd's transforms."""
@@ -175,7 +182,8 @@ def one(machine: Machine, net: Net, peer: Peer, cores: Sequence[str], each: Call
         files = [os.path.realpath(path) for path in peer.convert(source)]
         script = HERE / "on_device" / peer.script
         extra: Mapping[str, str] = {"PYTHONPATH": str(packages), "OMP_NUM_THREADS": "1"}
-        answer = json.loads(machine.run(cores[0], script, "answer", source.inputs, *files, extra=extra).stdout.splitlines()[-1])
+        said = machine.run(cores[0], script, "answer", source.inputs, *files, extra=extra).stdout.splitlines()
+        answer = json.loads(next(line for line in reversed(said) if line.startswith("[")))  # MNN talks on standard output, too
         check(peer, np.asarray(answer), np.load(source.outputs))
         jobs = [lambda core=core: counts.count(machine, core, script, "count", source.inputs, *files, extra=extra) for core in cores]  # type: ignore[misc]
         found = each(jobs)
