@@ -120,6 +120,9 @@ def to_mnn(source: Source) -> Sequence[Path]:
 
 def _onnx2tf(source: Source, *options: str) -> None:
     tools = environment("onnx2tf", ONNX2TF[1:4], ["--no-deps", *ONNX2TF[:1], *ONNX2TF[4:], *ONNX2TF_MORE, *ONNX2TF_REST])
+    # its own check of itself wants images, which it would download; any do
+    images = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
+    np.save(source.folder / "calibration_image_sample_data_20x128x128x3_float32.npy", images)
     call(tools / "onnx2tf", "-i", source.graph, "-o", source.folder / "tf", "-n", *options, cwd=source.folder)
 
 

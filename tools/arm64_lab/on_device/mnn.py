@@ -6,25 +6,12 @@ from peer import main
 
 
 def open_net(file):
-    interpreter = MNN.Interpreter(file)
-    session = interpreter.createSession({"numThread": 1, "backend": "CPU", "precision": "high"})
-    given, found = interpreter.getSessionInput(session), interpreter.getSessionOutput(session)
+    manager = MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": 1, "precision": "high"},))
+    net = MNN.nn.load_module_from_file(file, ["input"], ["logits"], runtime_manager=manager)
 
     def feed(x):
-        x = np.ascontiguousarray(x)
-        interpreter.resizeTensor(given, x.shape)
-        interpreter.resizeSession(session)
-        given.copyFrom(MNN.Tensor(x.shape, MNN.Halide_Type_Float, x, MNN.Tensor_DimensionType_Caffe))
-
-        shape = found.getShape()
-        target = MNN.Tensor(shape, MNN.Halide_Type_Float, np.zeros(shape, dtype=np.float32), MNN.Tensor_DimensionType_Caffe)
-
-        def run():
-            interpreter.runSession(session)
-            found.copyToHostTensor(target)
-            return target.getNumpyData()
-
-        return run
+        given = MNN.expr.const(np.ascontiguousarray(x), list(x.shape), MNN.expr.NCHW)
+        return lambda: np.array(net.forward(given).read())
 
     return feed
 
