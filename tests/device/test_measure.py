@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from edgecnn.device.engines import open_graph
 from edgecnn.device.measure import Subject, measure, measure_all, open_subject, peak_memory_mib
 from edgecnn.errors import ArtifactRejected, GraphRejected, InputMissing, UsageError
 from tests.fixtures.artifacts import color_artifact, manifest_of
+from tests.fixtures.bench_reports import bench_report
 from tests.fixtures.graphs import color_classifier, one_node
 
 MS = 1_000_000
@@ -53,21 +54,7 @@ class World:
 
 
 def _report(samples: list[int], **changes: object) -> BenchReport:
-    report = BenchReport(
-        name="net.edgecnn",
-        batch=1,
-        provider="CPUExecutionProvider",
-        threads=1,
-        load_ns=5 * MS,
-        first_ns=2 * MS,
-        process_peak_mib=64.0,
-        warmup=0,
-        min_seconds=0.0,
-        min_runs=1,
-        interrupted=False,
-        samples_ns=tuple(samples),
-    )
-    return replace(report, **changes)  # type: ignore[arg-type]
+    return bench_report(samples, **{"warmup": 0, "min_seconds": 0.0, "min_runs": 1, **changes})
 
 
 def test_the_first_and_the_warm_up_runs_are_not_counted() -> None:

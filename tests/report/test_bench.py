@@ -15,6 +15,7 @@ from edgecnn.device.bench.report import BenchReport
 from edgecnn.device.bench.startup import Startup
 from edgecnn.device.host import HostFacts
 from edgecnn.report.bench import page
+from tests.fixtures.bench_reports import bench_report
 from tests.fixtures.chromium import Chromium
 from tests.report.test_page import HOSTILE
 
@@ -43,19 +44,10 @@ def profile(layers: int = 24) -> Profile:
 
 
 def report(name: str = "a.edgecnn", **changes: Any) -> BenchReport:
-    made = BenchReport(
+    made = bench_report(
+        [MS + 1000 * (i % 97) for i in range(2000)],
         name=name,
-        batch=1,
-        provider="CPUExecutionProvider",
-        threads=1,
-        load_ns=5 * MS,
-        first_ns=2 * MS,
         process_peak_mib=70.5,
-        warmup=20,
-        min_seconds=0.5,
-        min_runs=100,
-        interrupted=False,
-        samples_ns=tuple(MS + 1000 * (i % 97) for i in range(2000)),
         cpu_ns=1900 * MS,
         conditions=Conditions(seconds=10, cpus=2, others=0.02),
         startup=Startup(

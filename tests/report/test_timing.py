@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecnn.device.bench.report import BenchReport
 from edgecnn.errors import InputMissing, RecordRejected
 from edgecnn.report.subject import Artifact, read_artifact
 from edgecnn.report.timing import course, histogram, read_timing
 from tests.fixtures.artifacts import color_artifact, tiny_artifact
+from tests.fixtures.bench_reports import bench_report
 
 MS = 1_000_000
 HOST = {"processor": "a chip", "machine": "x86_64", "cores": 2, "cores_online": 4, "isa": ["avx2", "vnni"]}
@@ -29,21 +29,8 @@ def artifact(tmp_path: Path) -> Artifact:
 
 def bench(artifact: Artifact, **changed: Any) -> dict[str, Any]:
     """As `edgecnn bench --json` writes it."""
-    report = BenchReport(
-        name=f"somewhere/{artifact.name}",
-        graph_sha256=artifact.graph_sha256,
-        batch=1,
-        provider="CPUExecutionProvider",
-        threads=1,
-        load_ns=5 * MS,
-        first_ns=2 * MS,
-        process_peak_mib=70.5,
-        warmup=20,
-        min_seconds=0.5,
-        min_runs=100,
-        interrupted=False,
-        samples_ns=tuple(MS + 1000 * (i % 7) for i in range(200)),
-    )
+    samples = [MS + 1000 * (i % 7) for i in range(200)]
+    report = bench_report(samples, name=f"somewhere/{artifact.name}", graph_sha256=artifact.graph_sha256, process_peak_mib=70.5)
     return {**report.to_json_dict(), "host": HOST, **changed}
 
 

@@ -20,7 +20,7 @@ SCHEMES: Mapping[str, Sequence[Mapping[str, Value]]] = {
 }
 """What of a quantizer's options changes which kernels run; one that isn't named here has its defaults only."""
 
-REFINEMENTS: Mapping[str, Sequence[tuple[str, Sequence[Value]]]] = {"int8": (("ranges", ("percentile", "entropy", "mse")), ("equalize", (False,)))}
+REFINEMENTS: Mapping[str, Sequence[tuple[str, Sequence[Value]]]] = {"int8": (("ranges", ("percentile", "entropy", "mse")),)}
 """What changes a quantizer's numbers alone: an option, and the values to try beside its default, one after the other."""
 
 LAST_RESORTS: Mapping[str, Sequence[tuple[str, Value]]] = {"int8": (("rounding", "adaptive"), (QAT, 300))}

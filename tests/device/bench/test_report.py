@@ -12,28 +12,14 @@ import pytest
 from edgecnn.device.bench.conditions import Conditions
 from edgecnn.device.bench.report import BenchReport
 from edgecnn.device.statistics import percentile, percentile_interval
+from tests.fixtures.bench_reports import bench_report
 
 MS = 1_000_000
 FINE = Conditions(seconds=10, cpus=2, others=0.01, clock_mhz=1500, rated_mhz=1500, capped_mhz=1500, throttled=0, flags=())
 
 
 def report(samples: list[int] | None = None, **changes: Any) -> BenchReport:
-    made = BenchReport(
-        name="net.edgecnn",
-        batch=1,
-        provider="CPUExecutionProvider",
-        threads=1,
-        load_ns=5 * MS,
-        first_ns=2 * MS,
-        process_peak_mib=64.0,
-        warmup=0,
-        min_seconds=0.0,
-        min_runs=1,
-        interrupted=False,
-        samples_ns=tuple([MS] * 200 if samples is None else samples),
-        conditions=FINE,
-    )
-    return replace(made, **changes)
+    return bench_report([MS] * 200 if samples is None else samples, **{"warmup": 0, "min_seconds": 0.0, "min_runs": 1, "conditions": FINE, **changes})
 
 
 def test_a_steady_run_on_a_quiet_machine_is_valid_known_or_not() -> None:
