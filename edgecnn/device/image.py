@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -32,6 +33,34 @@ Source = Path | str | bytes | NDArray[np.uint8] | Image.Image
 _FILTERS = {name: getattr(Image.Resampling, name.upper()) for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")}
 
 
+class _Unheard:
+    """Pillow's warnings are ignored while any thread is inside: those of damaged files, and of sizes that are judged here.
+
+    `warnings.catch_warnings` alone restores what another thread needs, where two overlap.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_PILLOW_UNHEARD = _Unheard()
+
+
 def open_image(source: Source, *, name: str | None = None) -> Image.Image:
     """Decode to a Pillow image, EXIF rotation applied.
 
@@ -42,13 +71,11 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
         return _from_pixels(source, name or "the array")
     shown = name or (str(source) if isinstance(source, (str, Path)) else "the image")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's bomb warning comes below our own limit's check
-            with _opened(source, shown) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
-                image.load()
-                return ImageOps.exif_transpose(image) or image
+        with _PILLOW_UNHEARD, _opened(source, shown) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
+            image.load()
+            return ImageOps.exif_transpose(image) or image
     except FileNotFoundError:
         raise InputMissing(f"{shown} doesn't exist.") from None
     except IsADirectoryError:

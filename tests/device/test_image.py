@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import math
 import struct
+import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -274,6 +277,25 @@ def test_more_than_64_megapixels_are_refused_by_the_header_alone(width: int, hei
     # there are no pixels to decode: only a judgement by the header can name their number
     with pytest.raises(ImageRejected, match="64 megapixels"):
         to_uint8(png_header(width, height), PRE)
+
+
+def test_several_threads_hear_no_warning_of_pillow_and_leave_the_caller_s_filters() -> None:
+    huge, before = png_header(9500, 9500), list(warnings.filters)  # Pillow warns of it, and warnings are errors here
+
+    def refused(_: int) -> str:
+        with pytest.raises(ImageRejected) as caught:
+            open_image(huge)
+        return str(caught.value)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            said = set(pool.map(refused, range(2000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert said == {"the image has 9500 x 9500 pixels, at most 64 megapixels are read; shrink it first."}
+    assert list(warnings.filters) == before
 
 
 def test_64_megapixels_are_read() -> None:
