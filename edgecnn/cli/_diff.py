@@ -87,7 +87,7 @@ def _read(path: Path, trust_key: Path | None, file: str) -> Side:
 
 
 def _answers(sides: list[Side], data: Path, *, shown: int, pictures: bool, threads: int | None) -> Answers:
-    from edgecnn.data import open_collection
+    from edgecnn.data.collection import open_collection
     from edgecnn.report.diff.answers import compare_answers
 
     stated = [side.spec for side in sides if side.spec is not None]

@@ -6,42 +6,47 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from edgecnn.device.stream import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES
 from edgecnn.errors import EdgecnnError, ImageRejected, InputMissing
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# numpy is imported where there is an array: helpers are started before that
+
 
 class Input(NamedTuple):
-    """One input, not yet read. read: gives an image's source, or where `ready` the network's float32 input (1, channels, height, width),
-    and raises what keeps it from being used; title: what messages call it."""
+    """One input, not yet read. source: an image's path, or what gives an image's source when it is called, and raises what keeps it from being used;
+    ready: it gives the network's float32 input (1, channels, height, width); title: what messages call it, by default its name; here: no other process
+    can read it."""
 
     name: str
-    read: Callable[[], Any]
+    source: str | Callable[[], Any]
     ready: bool = False
-    title: str = ""
+    title: str | None = None
+    here: bool = False
+
+    def read(self) -> Any:
+        return self.source if isinstance(self.source, str) else self.source()
 
 
 def find_inputs(arguments: Sequence[str]) -> Iterator[Input]:
     """Each input, in order; what can't be used is among them, and its `read` says why. Nothing is kept in memory."""
     for argument in arguments:
-        for item in _find(argument):
-            yield item if item.title else item._replace(title=item.name)
+        yield from _find(argument)
 
 
 def _find(argument: str) -> Iterator[Input]:
     if argument == "-":
-        yield Input("-", _read_stdin, title="standard input")
+        yield Input("-", _read_stdin, title="standard input", here=True)
     elif os.path.isdir(argument):
         yield from _in_folder(argument)
     elif argument.lower().endswith(".npy"):
         yield from _in_array(argument)
     else:
-        yield Input(argument, partial(Path, argument))
+        yield Input(argument, argument)
 
 
 def _fail(error: EdgecnnError) -> NoReturn:
@@ -69,7 +74,7 @@ def _in_folder(folder: str) -> Iterator[Input]:
         for name in sorted(filter(is_image, files)):
             found = True
             path = os.path.join(parent, name)
-            yield Input(path, partial(Path, path))
+            yield Input(path, path)
     for failure in failures:
         found = True
         yield Input(str(failure.filename), partial(_fail, ImageRejected(f"{failure.filename} can't be looked into ({failure.strerror}).")))
@@ -83,22 +88,34 @@ def _in_array(path: str) -> Iterator[Input]:
     except EdgecnnError as error:
         yield Input(path, partial(_fail, error))
         return
-    if array.dtype == np.float32:
+    if array.dtype == "float32":
         for i in range(len(array)):
-            yield Input(f"{path}[{i}]", partial(_copy, array, slice(i, i + 1)), ready=True)
+            yield Input(f"{path}[{i}]", _Part(path, slice(i, i + 1), array), ready=True)
     elif array.ndim == 4:
         for i in range(len(array)):
-            yield Input(f"{path}[{i}]", partial(_copy, array, i))
+            yield Input(f"{path}[{i}]", _Part(path, i, array))
     else:
-        yield Input(path, partial(_copy, array, ...))
+        yield Input(path, _Part(path, ..., array))
 
 
-def _copy(array: NDArray[Any], part: Any) -> NDArray[Any]:
-    return np.array(array[part])
+class _Part:
+    """A part of an array in a file, copied out when it is called; another process that it is given to opens the file itself."""
+
+    def __init__(self, path: str, part: Any, array: NDArray[Any] | None = None) -> None:
+        self._path, self._part, self._array = path, part, array
+
+    def __call__(self) -> NDArray[Any]:
+        array = _open_array(self._path) if self._array is None else self._array
+        return array[self._part].copy()
+
+    def __reduce__(self) -> tuple[type[_Part], tuple[str, Any]]:
+        return _Part, (self._path, self._part)
 
 
 def _open_array(path: str) -> NDArray[Any]:
     """The array, mapped rather than read. Raises InputMissing or ImageRejected."""
+    import numpy as np
+
     wanted = "uint8 pixels (height, width), (height, width, 3) or (n, height, width, channels), or float32 (n, channels, height, width)"
     try:
         if not os.path.isfile(path) and os.path.lexists(path):  # a pipe would be waited for

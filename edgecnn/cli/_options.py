@@ -97,7 +97,15 @@ def put(line: str) -> None:
 
 def put_json(value: Any) -> None:
     """One line of JSON on standard output, plain ASCII, so that every terminal, locale and file name will do."""
-    put(json.dumps(value, allow_nan=False))
+    put(json_line(value))
+
+
+def json_line(value: Any) -> str:
+    """`value` as `put_json` prints it."""
+    return _JSON.encode(value)
+
+
+_JSON = json.JSONEncoder(allow_nan=False)
 
 
 def note(message: str) -> None:

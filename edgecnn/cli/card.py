@@ -58,7 +58,7 @@ def command(
     measured = None
     if data is not None:
         from edgecnn.cli._progress import progress_line
-        from edgecnn.data import open_collection
+        from edgecnn.data.collection import open_collection
 
         images = open_collection(data, labels=artifact.manifest.spec.labels)
         with progress_line() as show:

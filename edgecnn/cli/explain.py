@@ -113,7 +113,7 @@ def _read(images: tuple[str, ...], pre: Preprocess) -> tuple[list[Picture], int]
         if len(found) + failed >= MOST_IMAGES:
             raise UsageError(f"more than {MOST_IMAGES} images were given, and a page takes {MOST_IMAGES}; name those that are to be explained.")
         try:
-            found.append(read_picture(item.read, pre, name=item.title, ready=item.ready))
+            found.append(read_picture(item.read, pre, name=item.title or item.name, ready=item.ready))
         except InputRefused as error:
             note(str(error))
             failed += 1

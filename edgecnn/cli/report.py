@@ -110,7 +110,7 @@ def _study(file: Path, artifact: Artifact, data: Path, name: str | None, *, floa
     from dataclasses import replace
 
     from edgecnn.cli._progress import progress_line
-    from edgecnn.data import open_collection
+    from edgecnn.data.collection import open_collection
     from edgecnn.report.mistakes import with_pictures
     from edgecnn.report.study import study
 

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgecnn.cli import _complete
-from edgecnn.cli._model import store_option
+from edgecnn.cli._answers import JsonLines, Setup, TextLines, answers, helped
+from edgecnn.cli._inputs import Input, find_inputs
+from edgecnn.cli._model import located, opened, store_option
 from edgecnn.cli._on import on_option
-from edgecnn.cli._options import engine_option, json_option, note, put, put_json, shown, threads_option
+from edgecnn.cli._options import engine_option, json_option, note, put, put_json, threads_option
 from edgecnn.cli._trust import trust_options
-from edgecnn.errors import EdgecnnError, InputRefused, SomeFailed, UsageError
+from edgecnn.errors import EdgecnnError, InputRefused, SomeFailed
 
 if TYPE_CHECKING:
-    from edgecnn.cli._inputs import Input
-    from edgecnn.device.classify import Prediction
     from edgecnn.device.model import Model
     from edgecnn.device.watch import Watch
-
-_WIDEST = 120
-"""Characters that a column leaves room for at most, so that one absurd name doesn't push all others away."""
-
-_ALONE, _WORTHWHILE = 2, 1.0
-"""Inputs answered before it is decided whether the others go side by side, and the milliseconds from which one is worth it: of less time than that
-Python's own part, which takes turns, is the larger."""
 
 
 @click.command(epilog="Example: edgecnn run five-1.0.0.edgecnn photos/ --top 3")
@@ -75,7 +66,7 @@ def command(
                     (n, channels, height, width), already normalized
       -             one image on standard input
 
-    Of many inputs that take long enough several are worked on at a time, a thread each, and answered in their order.
+    Many inputs are shared out among as many processes as --threads allows and memory has room for, and answered in their order.
 
     A multi-label model shows all labels over their thresholds, or "none"; --top adds the next best in brackets. An input that can't be read is
     one line on standard error (with --json on standard output), the others go on, and the exit code is 5; it is 3 when there was none to go on with.
@@ -90,65 +81,38 @@ def command(
     SIGTERM lets the image at hand be finished and ends them with 0.
     """
     _one_source(inputs, watch, stream)
-    with _no_search_for_garbage():
-        from edgecnn.cli._inputs import find_inputs
-        from edgecnn.cli._model import opened
-        from edgecnn.device.model import notices
+    with ExitStack() as stack:
+        items, helpers = stack.enter_context(helped(find_inputs(inputs), threads, engine=engine))
+        with _no_search_for_garbage():
+            from edgecnn.device.model import notices
 
-        watching = None if watch is None else _watching(watch)
-    side_by_side = _threads_for(inputs, threads)
-    with opened(file, store=store, threads=threads if side_by_side == 1 else 1, trust_key=trust_key, engine=engine) as model:
+            watching = None if watch is None else _watching(watch)
+            model = stack.enter_context(opened(file, store=store, threads=1 if helpers else threads, trust_key=trust_key, engine=engine))
         for told in notices(file, model):
             note(told)
         if watching is not None or stream is not None:
             _live(model, watching, stream, top)
             return
+        lines = JsonLines(top, model) if as_json else TextLines(top, model, (item.name for item in find_inputs(inputs)))
+        setup = Setup(located(file, store), trust_key, engine, model.manifest, model.session.engine.provider, lines)
         failed = _Failures(as_json=as_json)
-        show = _JsonLines(top, validated=model.manifest.validated) if as_json else _TextLines(model, top, inputs)
-        for item, found in _answers(model, find_inputs(inputs), show.top_k, threads=side_by_side):
-            if isinstance(found, (InputRefused, UsageError)):
-                failed.add(item.name, found)
-            elif isinstance(found, Exception):
-                raise found
-            else:
-                show(found)
-                failed.done += 1
+        for some in answers(model, lines, items, helpers, setup):
+            _show(some, failed)
         failed.conclude()
 
 
-def _threads_for(inputs: tuple[str, ...], threads: int | None) -> int:
-    """How many inputs are worked on at a time: as many as threads may be used, where there may be as many."""
-    if len(inputs) == 1 and not (os.path.isdir(inputs[0]) or inputs[0].lower().endswith(".npy")):
-        return 1
-    from edgecnn.device.engines import allowed_threads
-
-    return allowed_threads(threads) if inputs else 1
-
-
-def _answers(model: Model, items: Iterator[Input], top_k: int, *, threads: int) -> Iterator[tuple[Input, Prediction | Exception]]:
-    """Each input with what the model says of it, in order; several at a time where the first ones show that they take long enough for that."""
-
-    def answer(own: Model, item: Input) -> Prediction | Exception:
-        try:
-            return _predict(own, item, top_k)
-        except (InputRefused, UsageError) as error:
-            return error
-
-    def worker() -> Callable[[Input], Prediction | Exception]:
-        own = model.twin()
-        return lambda item: answer(own, item)
-
-    spent = 0.0
-    for item in islice(items, _ALONE if threads > 1 else None):
-        found = answer(model, item)
-        spent = sum(dataclasses.astuple(found.ms)) if threads > 1 and not isinstance(found, Exception) else spent
-        yield item, found
-    if spent < _WORTHWHILE:
-        yield from ((item, answer(model, item)) for item in items)
-        return
-    from edgecnn.device.side_by_side import in_order
-
-    yield from in_order(items, worker, threads=threads)
+def _show(some: list[tuple[Input, str | Exception]], failed: _Failures) -> None:
+    """A line each, those in a row at once."""
+    for usable, group in groupby(some, key=lambda pair: isinstance(pair[1], str)):
+        if usable:
+            found = [str(line) for _, line in group]
+            put("\n".join(found))
+            failed.done += len(found)
+            continue
+        for item, error in group:
+            if not isinstance(error, EdgecnnError):
+                raise error
+            failed.add(item.name, error)
 
 
 def _watching(folder: str) -> Watch:
@@ -168,10 +132,10 @@ def _one_source(inputs: tuple[str, ...], watch: str | None, stream: str | None) 
 def _live(model: Model, watching: Watch | None, stream: str | None, top: int | None) -> None:
     from edgecnn.cli._live import answer_folder, answer_stream
 
-    show, failed = _JsonLines(top, validated=model.manifest.validated), _Failures(as_json=True)
+    lines, failed = JsonLines(top, model), _Failures(as_json=True)
 
     def answer(name: str, source: Any) -> None:
-        show(model.predict(source, top_k=show.top_k, name=name))
+        put(lines(model.predict(source, top_k=lines.top_k, name=name)))
         failed.done += 1
 
     if watching is not None:
@@ -190,17 +154,6 @@ def _no_search_for_garbage() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _predict(model: Model, item: Input, top_k: int) -> Prediction:
-    source = item.read()
-    if item.ready:
-        try:
-            return model.predict_input(source, top_k=top_k, name=item.name)
-        except UsageError as error:
-            raise UsageError(f"{item.name}: {error}") from None
-    found = model.predict(source, top_k=top_k, name=item.title)
-    return found if item.title == item.name else dataclasses.replace(found, input=item.name)
 
 
 class _Failures:
@@ -223,39 +176,3 @@ class _Failures:
         if self.done:
             raise SomeFailed(f"{self.failed} of {self.failed + self.done} inputs could not be used, the rest were done.")
         click.get_current_context().exit(InputRefused.exit_code)
-
-
-class _JsonLines:
-    def __init__(self, top: int | None, *, validated: bool) -> None:
-        self.top_k = top or 5
-        # each line says so of an artifact that was packed by force
-        self.more = {} if validated else {"validated": False}
-
-    def __call__(self, prediction: Prediction) -> None:
-        put_json({**prediction.to_json_dict(), **self.more})
-
-
-class _TextLines:
-    """Aligned lines: input, label, score, and further labels with their scores."""
-
-    def __init__(self, model: Model, top: int | None, inputs: Sequence[str]) -> None:
-        from edgecnn.cli._inputs import find_inputs
-
-        labels = model.spec.labels
-        self.multi_label = model.spec.task == "multi-label"
-        self.top = top or 0
-        # a line must show every label that holds, so a multi-label model is asked for all
-        self.top_k = len(labels) if self.multi_label else top or 1
-        self.label_width = min(_WIDEST, max(map(len, labels)))
-        self.input_width = min(_WIDEST, max((len(shown(item.name)) for item in find_inputs(inputs)), default=0))
-
-    def __call__(self, prediction: Prediction) -> None:
-        cells = [self._cell(entry.label, entry.score) for entry in prediction.top[: max(1, self.top)]]
-        if self.multi_label:
-            held = len(prediction.labels)
-            cells = [self._cell(entry.label, entry.score) for entry in prediction.top[:held]] or ["none".ljust(self.label_width)]
-            cells += [f"({entry.label} {entry.score:.3f})" for entry in prediction.top[held : self.top]]
-        put("  ".join([shown(prediction.input or "").ljust(self.input_width), *cells]).rstrip())
-
-    def _cell(self, label: str, score: float) -> str:
-        return f"{label.ljust(self.label_width)}  {score:.3f}"

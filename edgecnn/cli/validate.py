@@ -88,7 +88,7 @@ def _opened(bundle: Bundle, engine: str, threads: int | None) -> Session:
 
 def _measure_accuracy(session: Session, data: Path) -> AccuracyReport:
     from edgecnn.cli._progress import progress_line
-    from edgecnn.data import open_collection
+    from edgecnn.data.collection import open_collection
     from edgecnn.device.validate import accuracy
 
     spec = session.spec

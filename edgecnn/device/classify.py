@@ -49,6 +49,7 @@ class Prediction:
 
     def to_json_dict(self) -> dict[str, Any]:
         """What `edgecnn run --json` prints: schema 1, scores in float32's seven digits, times in milliseconds."""
+        ms = self.ms
         return {
             "schema": SCHEMA,
             "input": self.input,
@@ -57,7 +58,7 @@ class Prediction:
             "labels": list(self.labels),
             "score": _seven_digits(self.score),
             "top": [{"label": entry.label, "score": _seven_digits(entry.score)} for entry in self.top],
-            "ms": {name: round(getattr(self.ms, name), 3) for name in ("decode", "preprocess", "inference")},
+            "ms": {"decode": round(ms.decode, 3), "preprocess": round(ms.preprocess, 3), "inference": round(ms.inference, 3)},
         }
 
     def _repr_html_(self) -> str:
@@ -79,7 +80,10 @@ def scores(logits: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float64]:
 
     Raises UsageError for another shape, GraphRejected for NaN or infinities: a network that answers so says nothing.
     """
-    values = _check(logits, spec)
+    return _scores(_check(logits, spec), spec)
+
+
+def _scores(values: NDArray[np.float64], spec: ModelSpec) -> NDArray[np.float64]:
     if spec.postprocess.activation == "softmax":
         grown = np.exp(values - values.max(axis=1, keepdims=True))
         result: NDArray[np.float64] = grown / grown.sum(axis=1, keepdims=True)
@@ -94,7 +98,8 @@ def decide(logits: NDArray[np.float32], spec: ModelSpec) -> NDArray[Any]:
     if spec.task == "single-label":
         best: NDArray[np.int64] = _check(logits, spec).argmax(axis=1)
         return best
-    return scores(logits, spec) >= np.array(spec.postprocess.thresholds)
+    reached: NDArray[np.bool_] = scores(logits, spec) >= np.array(spec.postprocess.thresholds)
+    return reached
 
 
 def predictions(
@@ -103,23 +108,26 @@ def predictions(
     """A Prediction for each row of (n, labels) logits; `inputs` and `ms` have an entry each. Raises UsageError for top_k below 1."""
     if top_k < 1:
         raise UsageError(f"the best {top_k} labels were asked for; give at least 1.")
-    table = scores(logits, spec)
-    order = np.argsort(-logits, axis=1, kind="stable")  # by logits: scores near 0 or 1 may round to equal ones
-    held = decide(logits, spec)
-    return [_prediction(spec, *row, top_k) for row in zip(table, order.tolist(), held, inputs, ms, strict=True)]
+    values = _check(logits, spec)
+    table = _scores(values, spec)
+    order = np.argsort(-values, axis=1, kind="stable")  # by logits: scores near 0 or 1 may round to equal ones
+    held = None if spec.task == "single-label" else (table >= np.array(spec.postprocess.thresholds)).tolist()
+    rows = zip(table.tolist(), order.tolist(), held or [None] * len(values), inputs, ms, strict=True)
+    return [_prediction(spec, *row, top_k) for row in rows]
 
 
 def _prediction(
-    spec: ModelSpec, row: NDArray[np.float64], order: list[int], held: Any, name: str | None, spent: Milliseconds, top_k: int
+    spec: ModelSpec, row: list[float], order: list[int], held: list[bool] | None, name: str | None, spent: Milliseconds, top_k: int
 ) -> Prediction:
-    holding = order[:1] if spec.task == "single-label" else [i for i in order if held[i]]
+    labels = spec.labels
+    holding = order[:1] if held is None else [i for i in order if held[i]]
     return Prediction(
         input=name,
         task=spec.task,
-        label=spec.labels[holding[0]] if holding else None,
-        labels=tuple(spec.labels[i] for i in holding),
-        score=float(row[holding[0] if holding else order[0]]),
-        top=tuple(Score(label=spec.labels[i], score=float(row[i])) for i in order[:top_k]),
+        label=labels[holding[0]] if holding else None,
+        labels=tuple([labels[i] for i in holding]),
+        score=row[holding[0] if holding else order[0]],
+        top=tuple([Score(label=labels[i], score=row[i]) for i in order[:top_k]]),
         ms=spent,
     )
 

@@ -75,7 +75,8 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
             image.load()
-            return ImageOps.exif_transpose(image) or image
+            # what was opened here may be turned itself, which saves a copy; the caller's image may not
+            return ImageOps.exif_transpose(image, in_place=image is not source) or image
     except FileNotFoundError:
         raise InputMissing(f"{shown} doesn't exist.") from None
     except IsADirectoryError:
@@ -167,6 +168,10 @@ def steps(source: Source, pre: Preprocess, *, name: str | None = None) -> Iterat
     """What `to_uint8` does, one Step after the other, also where one had nothing to change. Raises InputMissing or ImageRejected, naming `name`."""
     image = open_image(source, name=name)
     yield Step("decode", image)
+    yield from _later_steps(image, pre, name)
+
+
+def _later_steps(image: Image.Image, pre: Preprocess, name: str | None) -> Iterator[Step]:
     try:
         image = in_mode(image, "L" if pre.channels == "L" else "RGB")
         yield Step("convert", image)
@@ -192,7 +197,12 @@ def to_uint8(source: Source, pre: Preprocess, *, name: str | None = None) -> NDA
 
     Raises InputMissing or ImageRejected, naming `name`.
     """
-    for step in steps(source, pre, name=name):
+    return fitted(open_image(source, name=name), pre, name=name)
+
+
+def fitted(image: Image.Image, pre: Preprocess, *, name: str | None = None) -> NDArray[np.uint8]:
+    """`to_uint8` of what `open_image` decoded."""
+    for step in _later_steps(image, pre, name):
         image = step.image
     return ordered(image, pre)
 

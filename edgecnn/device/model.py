@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,25 @@ from edgecnn.artifact.manifest import Manifest
 from edgecnn.artifact.spec import ModelSpec
 from edgecnn.device.classify import Milliseconds, Prediction, predictions
 from edgecnn.device.host import may_saturate
-from edgecnn.device.image import Source, normalize, open_image, to_uint8
+from edgecnn.device.image import Source, fitted, normalize, open_image
 from edgecnn.device.session import Session, open_session
 
 _ROUND = 32
 """Images that `predict_batch` holds decoded at a time."""
+
+
+class Prepared(NamedTuple):
+    """An image on its way to the network: its name, the input `spec.preprocess.dtype` (1, channels, height, width), and the nanoseconds that it
+    took to decode it and to do the rest."""
+
+    name: str | None
+    x: NDArray[Any]
+    decode: int = 0
+    preprocess: int = 0
+
+    def ms(self, inference: float) -> Milliseconds:
+        """The time of all steps, the network's in milliseconds."""
+        return Milliseconds(decode=self.decode / 1e6, preprocess=self.preprocess / 1e6, inference=inference)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +59,7 @@ class Model:
         the Prediction and in messages, by default its path. Raises InputMissing or ImageRejected for what can't be read.
         """
         name = name or _name(source)
-        x, decode, preprocess = self._prepare(source, name)
-        return self._classify(x, [name], [(decode, preprocess)], top_k)[0]
-
-    def twin(self) -> Model:
-        """The same model for another thread, at no cost but its buffers."""
-        return replace(self, session=self.session.twin())
+        return self.predict_prepared([self.prepare(source, name=name)], top_k=top_k)[0]
 
     def predict_batch(self, sources: Iterable[Source], *, top_k: int = 5) -> list[Prediction]:
         """`predict` for each source, in order, several at a time where the model's batch allows; the first that can't be read raises.
@@ -61,7 +70,26 @@ class Model:
 
     def predict_input(self, x: NDArray[Any], *, top_k: int = 5, name: str | None = None) -> Prediction:
         """What the model says of one ready input, `spec.preprocess.dtype` (1, channels, height, width). Raises UsageError as `logits` does."""
-        return self._classify(x, [name], [(0, 0)], top_k)[0]
+        return self.predict_prepared([Prepared(name, x)], top_k=top_k)[0]
+
+    def prepare(self, source: Source, *, name: str | None = None) -> Prepared:
+        """The first half of `predict`: decoding and preprocessing. Raises as that does."""
+        pre = self.spec.preprocess
+        start = perf_counter_ns()
+        image = open_image(source, name=name)
+        decoded = perf_counter_ns()
+        x = normalize(fitted(image, pre, name=name), pre)[np.newaxis]
+        return Prepared(name, x, decoded - start, perf_counter_ns() - decoded)
+
+    def predict_prepared(self, inputs: Sequence[Prepared], *, top_k: int = 5) -> list[Prediction]:
+        """The second half for each input, one after the other. Raises UsageError as `logits` does, and GraphRejected for answers of NaN."""
+        found, spent = [], []
+        for prepared in inputs:
+            start = perf_counter_ns()
+            found.append(self.session.logits(prepared.x))
+            spent.append(prepared.ms((perf_counter_ns() - start) / 1e6))
+        names = tuple([prepared.name for prepared in inputs])
+        return predictions(np.concatenate(found), self.spec, inputs=names, ms=tuple(spent), top_k=top_k) if found else []
 
     def logits(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """(n, channels, height, width), float32 and normalized, or uint8 pixels where the spec says that the graph normalizes -> float32
@@ -69,26 +97,12 @@ class Model:
         return self.session.logits(x)
 
     def _predict_round(self, sources: list[Source], top_k: int) -> list[Prediction]:
-        names = [_name(source) for source in sources]
-        prepared = [self._prepare(source, name) for source, name in zip(sources, names, strict=True)]
-        inputs = np.concatenate([x for x, _, _ in prepared])
-        return self._classify(inputs, names, [(decode, preprocess) for _, decode, preprocess in prepared], top_k)
-
-    def _prepare(self, source: Source, name: str | None) -> tuple[NDArray[Any], int, int]:
-        """The input (1, channels, height, width), and the nanoseconds of decoding and of the rest."""
-        pre = self.spec.preprocess
+        inputs = [self.prepare(source, name=_name(source)) for source in sources]
         start = perf_counter_ns()
-        image = open_image(source, name=name)
-        decoded = perf_counter_ns()
-        x = normalize(to_uint8(image, pre, name=name), pre)[np.newaxis]
-        return x, decoded - start, perf_counter_ns() - decoded
-
-    def _classify(self, x: NDArray[Any], names: list[str | None], spent: list[tuple[int, int]], top_k: int) -> list[Prediction]:
-        start = perf_counter_ns()
-        logits = self.session.logits(x)
-        inference = (perf_counter_ns() - start) / len(x) / 1e6
-        ms = tuple(Milliseconds(decode=decode / 1e6, preprocess=preprocess / 1e6, inference=inference) for decode, preprocess in spent)
-        return predictions(logits, self.spec, inputs=tuple(names), ms=ms, top_k=top_k)
+        logits = self.session.logits(np.concatenate([prepared.x for prepared in inputs]))
+        inference = (perf_counter_ns() - start) / len(inputs) / 1e6
+        names, ms = tuple(prepared.name for prepared in inputs), tuple(prepared.ms(inference) for prepared in inputs)
+        return predictions(logits, self.spec, inputs=names, ms=ms, top_k=top_k)
 
 
 def load(path: Path | str, *, threads: int | None = None, trust_key: Path | str | None = None, engine: str = "ort") -> Model:

@@ -37,10 +37,6 @@ class Session:
             raise GraphRejected(f"the graph of {spec.name} answered {list(found.shape)}, {[len(x), len(spec.labels)]} was wanted; export it again.")
         return found.astype(np.float32, copy=False)
 
-    def twin(self) -> Session:
-        """The same for another thread."""
-        return Session(spec=self.spec, engine=self.engine.twin())
-
     def _round(self, x: NDArray[Any], step: int) -> NDArray[Any]:
         if len(x) == step:
             return self.engine.run_one(x)

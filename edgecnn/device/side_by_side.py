@@ -1,62 +1,188 @@
-"""Work on many inputs at once, a thread each, whose results come in order: decoding, resizing and inference of different images overlap."""
+"""Work on many items by this process and helpers beside it, whose results come in order: decoding, resizing and inference of different images overlap.
+
+Processes rather than threads, which would take turns for Python's own part of the work, and of a small image that is half.
+"""
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TOGETHER = 8
-"""Inputs that a thread takes at a time once there are many: handing over costs as much as a tenth of a small image."""
+_PORTION_S, _MOST = 0.03, 24
+"""Work that is handed over at a time: so many seconds, because at the end one process may wait for another as long, and at most so many items, so
+that two portions always fit into a socket's buffer and nobody waits for the other to read."""
 
-_AHEAD = 4
-"""Such portions that each thread may be ahead of whoever takes the results."""
+_PATIENCE_S = 1.0
+"""How long a helper is waited for before its work is done here."""
+
+_AHEAD = 8
+"""Portions for each process that may wait for an earlier one's results."""
 
 
-def in_order(items: Iterable[T], worker: Callable[[], Callable[[T], R]], *, threads: int) -> Iterator[tuple[T, R | Exception]]:
-    """Each item with what a worker made of it, or the exception that it raised, in the order of the items.
+class Helper:
+    """Another process for `in_order`: `python script arguments...`, whose standard input is a socket for both directions.
 
-    worker: called once in each thread, makes what is called with the items there. Memory holds some dozen results a thread, however many items
-    there are. Whoever stops taking stops the work.
+    It gets pickles: first what `tell` says, which it answers with any message once it is ready, then lists of items, each of which it answers with a
+    list of their results, None for an item that it leaves to this process. One that ends early is done without. A context manager, which ends it.
     """
-    own = threading.local()
 
-    def work(some: list[T]) -> list[tuple[T, R | Exception]]:
-        if not hasattr(own, "call"):
-            own.call = worker()
-        return [(item, _tried(own.call, item)) for item in some]
+    def __init__(self, script: Path, *arguments: str) -> None:
+        """Raises OSError where no process can be started."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            command = [sys.executable, str(script), *arguments]
+            self._process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.pipe = Connection(ours.detach())
+        self.ready = False
+        self.waiting: deque[_Portion[Any, Any]] = deque()
 
-    waiting: deque[Future[list[tuple[T, R | Exception]]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="edgecnn")
-    try:
-        for some in _portions(items, threads):
-            waiting.append(pool.submit(work, some))
-            if len(waiting) > threads * _AHEAD:
-                yield from waiting.popleft().result()
-            while waiting and waiting[0].done():  # whoever waits for the first result isn't kept waiting for the next item
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """At once: nothing that it still does is wanted."""
+        self.pipe.close()
+        self.waiting.clear()
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def ended(self) -> bool:
+        return self.pipe.closed
+
+    def tell(self, message: object) -> None:
+        """Raises nothing: a helper that isn't there any more is ended."""
+        try:
+            self.pipe.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+        except OSError:
+            self.end()
+
+    def hear(self) -> Any:
+        """What it sent; None, and it is ended, where it is gone."""
+        try:
+            return pickle.loads(self.pipe.recv_bytes())
+        except (OSError, EOFError):
+            self.end()
+            return None
 
 
-def _portions(items: Iterable[T], threads: int) -> Iterator[list[T]]:
-    """Single ones at first, so that a handful is shared out evenly."""
-    rest, taken = iter(items), 0
-    while some := list(islice(rest, min(_TOGETHER, 1 + taken // (4 * threads)))):
-        taken += len(some)
-        yield some
+class _Portion(Generic[T, R]):
+    """Some items in a row, and their results once they are there."""
+
+    __slots__ = ("items", "results")
+
+    def __init__(self, items: list[T]) -> None:
+        self.items = items
+        self.results: list[R] | None = None
 
 
-def _tried(call: Callable[[T], R], item: T) -> R | Exception:
-    try:
-        return call(item)
-    except Exception as error:  # told in its turn
-        return error
+@contextlib.contextmanager
+def helpers_for(processes: int, script: Path, *arguments: str) -> Iterator[list[Helper]]:
+    """Helpers for work by so many processes, of which this is one; fewer where the system has no room for them, or none such."""
+    with contextlib.ExitStack() as stack:
+        found: list[Helper] = []
+        with contextlib.suppress(OSError):
+            for _ in range(processes - 1 if os.name == "posix" and sys.executable else 0):
+                found.append(stack.enter_context(Helper(script, *arguments)))
+        yield found
+
+
+def in_order(
+    items: Iterable[T], work: Callable[[list[T]], list[R]], *, helpers: Sequence[Helper] = (), here: Callable[[T], bool] = lambda _: False
+) -> Iterator[list[tuple[T, R]]]:
+    """Each item with its result of `work`, in order, a portion at a time; helpers do what they can of it meanwhile.
+
+    work: of some items, their results, which are not None; here: whether an item can't be given to another process. Results don't depend on the
+    helpers as long as these do the same work. Memory holds some dozen items and results for each process. Whoever stops taking ends nothing but this.
+    """
+    rest, size = iter(items), 1
+    most = _AHEAD * (1 + len(helpers))
+    waiting: deque[_Portion[T, R]] = deque()
+    while True:
+        _collect(helpers, work)
+        size = _hand_out(helpers, waiting, rest, size, most, here, work)
+        while waiting and waiting[0].results is not None:
+            portion = waiting.popleft()
+            yield list(zip(portion.items, portion.results or (), strict=True))
+        portion = _own(helpers, waiting, rest, size, most)
+        if portion is not None:
+            size = _do(portion, work, size)
+        elif not waiting:
+            return
+        elif not wait([helper.pipe for helper in helpers if helper.waiting], timeout=_PATIENCE_S):
+            _do(waiting[0], work, size)  # whoever has it may be stopped
+
+
+def _collect(helpers: Sequence[Helper], work: Callable[[list[T]], list[R]]) -> None:
+    """Take what helpers have sent."""
+    there = {helper.pipe: helper for helper in helpers if not helper.ended}
+    for pipe in wait(list(there), timeout=0) if there else ():
+        helper = there[pipe]  # type: ignore[index]
+        found = helper.hear()
+        if not helper.ended and not helper.ready:
+            helper.ready = True
+        elif not helper.ended:
+            portion = helper.waiting.popleft()
+            if portion.results is None:
+                portion.results = [work([item])[0] if result is None else result for item, result in zip(portion.items, found, strict=True)]
+
+
+def _hand_out(
+    helpers: Sequence[Helper],
+    waiting: deque[_Portion[T, R]],
+    rest: Iterator[T],
+    size: int,
+    most: int,
+    here: Callable[[T], bool],
+    work: Callable[[list[T]], list[R]],
+) -> int:
+    """A portion to each helper that would have none to go on with; those that can't be given away are done at once. The new `size`."""
+    for helper in helpers:
+        while helper.ready and not helper.ended and len(helper.waiting) < 2 and len(waiting) < most and (items := list(islice(rest, size))):
+            waiting.append(_Portion(items))
+            if any(map(here, items)):
+                size = _do(waiting[-1], work, size)
+                continue
+            helper.waiting.append(waiting[-1])
+            helper.tell(items)
+    return size
+
+
+def _own(helpers: Sequence[Helper], waiting: deque[_Portion[T, R]], rest: Iterator[T], size: int, most: int) -> _Portion[T, R] | None:
+    """What this process does next: what a helper that ended left behind, the next items, or at last what a helper hasn't begun."""
+    begun = {id(helper.waiting[0]) for helper in helpers if helper.waiting}
+    given = {id(portion) for helper in helpers for portion in helper.waiting}
+    left = [portion for portion in waiting if portion.results is None and id(portion) not in begun]
+    orphan = next((portion for portion in left if id(portion) not in given), None)
+    if orphan is not None:
+        return orphan
+    if len(waiting) < most and (items := list(islice(rest, size))):
+        waiting.append(_Portion(items))
+        return waiting[-1]
+    return left[-1] if left and len(waiting) < most else None
+
+
+def _do(portion: _Portion[T, R], work: Callable[[list[T]], list[R]], size: int) -> int:
+    """Do the portion here; how many items take _PORTION_S, from that and what was known."""
+    start = time.perf_counter()
+    portion.results = work(portion.items)
+    each = (time.perf_counter() - start) / len(portion.items)
+    return max(1, min(_MOST, 2 * size, round(_PORTION_S / max(each, 1e-9))))

@@ -205,10 +205,6 @@ class _Watched:
         self._answered()
         return found
 
-    def twin(self) -> Engine:
-        """Of the inner engine: nobody asks for one before the first answer."""
-        return self._engine.twin()
-
     def _answered(self) -> None:
         self._mark.answered()
         self.run = self._engine.run  # type: ignore[method-assign]

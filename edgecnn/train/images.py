@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgecnn.artifact.codec import encode
 from edgecnn.artifact.files import atomic_writer
 from edgecnn.artifact.spec import Preprocess
-from edgecnn.data import Collection
+from edgecnn.data.collection import Collection
 from edgecnn.device.image import normalize, to_uint8
 from edgecnn.errors import DataRejected, OutputNotWritable
 from edgecnn.train.recipe import Augment

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgecnn.artifact.spec import ModelSpec, make_spec
-from edgecnn.data import Collection, open_collection, split
+from edgecnn.data.collection import Collection, open_collection, split
 from edgecnn.errors import OutputNotWritable, RecipeError, UsageError
 from edgecnn.train.checkpoint import Checkpoint, load_checkpoint
 from edgecnn.train.fetch import locate

@@ -10,7 +10,7 @@ from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.build import chain
 from edgecnn.build.chain import Made
 from edgecnn.build.quantize import quantize
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.device.parity import compare
 from edgecnn.device.session import open_session
 from edgecnn.errors import GraphRejected

@@ -7,7 +7,7 @@ import pytest
 
 from edgecnn.artifact.spec import Preprocess, make_spec
 from edgecnn.build import images
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.device.image import to_input
 from edgecnn.errors import DataRejected, ImageRejected
 from tests.fixtures.onnx_nets import COLORS, color_folder

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgecnn.cli import main
+from edgecnn.cli import _answers, main
 from edgecnn.cli._inputs import find_inputs
+from edgecnn.device import side_by_side
 from edgecnn.device.host import available_cores
 from edgecnn.device.image import to_input
-from edgecnn.device.model import Model
+from edgecnn.device.model import open_model
 from edgecnn.errors import EdgecnnError
 from tests.fixtures.artifacts import COLORS, color_artifact, color_spec, encode, npy, solid
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -299,43 +307,116 @@ def test_names_with_control_characters_or_broken_encodings_are_spelled_out(artif
 def test_memory_does_not_grow_with_the_folder(artifact: str, tmp_path: Path) -> None:
     image = encode(np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8), "BMP")
     peaks = []
-    for count in (20, 320):  # 300 more images of 256 KB decoded: 60 MB, were they kept
+    for count in (300, 2000):  # 1700 more images of 196 KB decoded: 330 MB, were they kept
         folder = tmp_path / str(count)
         folder.mkdir()
         (folder / "0000.bmp").write_bytes(image)
         for i in range(1, count):
             os.link(folder / "0000.bmp", folder / f"{i:04d}.bmp")
         script = "import resource, sys; from edgecnn.cli import main\n"
-        script += f"code = main(['run', {artifact!r}, {str(folder)!r}]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        script += f"main(['run', {artifact!r}, {str(folder)!r}])\n"
+        script += "print(*(resource.getrusage(which).ru_maxrss for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))"
         lines = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(lines) == count + 1
-        peaks.append(int(lines[-1]))
-    assert peaks[1] - peaks[0] < 20_000  # KiB
+        peaks.append([int(peak) for peak in lines[-1].split()])
+    for few, many in zip(*peaks, strict=True):  # this process's, and the largest of its helpers'
+        assert many - few < 20_000  # KiB
 
 
-# Side by side
+# Several processes
 
 
-@pytest.mark.skipif(available_cores() < 2, reason="one core is there, and nothing goes side by side")
+@pytest.fixture
+def helped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Helpers are there for two inputs, and waited for before anything is answered; the numbers of inputs that they answered."""
+    answered: list[int] = []
+    in_order, hear = side_by_side.in_order, side_by_side.Helper.hear
+
+    def patient(*arguments: Any, helpers: list[side_by_side.Helper], **keywords: Any) -> Any:
+        assert all(helper.pipe.poll(60) for helper in helpers)
+        return in_order(*arguments, helpers=helpers, **keywords)
+
+    def heard(helper: side_by_side.Helper) -> Any:
+        found = hear(helper)
+        answered.append(sum(line is not None for line in found) if isinstance(found, list) else 0)
+        return found
+
+    monkeypatch.setattr(_answers, "_MANY", 2)
+    monkeypatch.setattr(side_by_side, "in_order", patient)
+    monkeypatch.setattr(side_by_side.Helper, "hear", heard)
+    return answered
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core is there, and one process")
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_many_images_side_by_side_are_the_lines_of_one_by_one(
-    artifact: str, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str]
+def test_many_images_by_several_processes_are_the_lines_of_one(
+    artifact: str, photos: Path, capsys: pytest.CaptureFixture[str], helped: list[int], more: list[str]
 ) -> None:
-    import edgecnn.cli.run as module
+    for number in range(400):
+        (photos / f"{number:03}.png").write_bytes(encode(solid(list(COLORS)[number % 3])) if number % 13 else b"no image")
+    (photos.parent / "some.npy").write_bytes(npy(np.stack([solid("green", (4, 5)), solid("red", (4, 5))])))
+    (photos.parent / "inputs.npy").write_bytes(npy(np.full((3, 3, 8, 8), np.nan, np.float32)))
+    arguments = [artifact, photos.parent / "some.npy", photos, photos / "gone.png", photos.parent / "inputs.npy", photos / "red.png", *more]
 
-    for number in range(60):
-        (photos / f"{number:02}.png").write_bytes(encode(solid(list(COLORS)[number % 3])) if number % 13 else b"no image")
-    arguments = [artifact, photos, photos / "gone.png", photos / "red.png", *more]
-
-    def lines() -> tuple[int, list[str], list[str]]:
-        code, out, err = run(capsys, *arguments)
+    def lines(*more: str) -> tuple[int, list[str], list[str]]:
+        code, out, err = run(capsys, *arguments, *more)
         return code, [re.sub(r'"ms": .*', "", line) for line in out], err
 
-    alone = lines()
-    used: list[str] = []
-    twin = Model.twin
-    monkeypatch.setattr(module, "_WORTHWHILE", 0.0)
-    monkeypatch.setattr(Model, "twin", lambda self: (used.append("twin"), twin(self))[1])
+    alone = lines("--threads", "1")
+    assert not helped
     assert lines() == alone
-    assert used
+    assert sum(helped) > 0
     assert alone[0] == 5
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core is there, and one process")
+def test_standard_input_is_read_by_the_process_that_was_given_it(
+    artifact: str, photos: Path, capsys: pytest.CaptureFixture[str], helped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(encode(solid("red")))))
+    code, out, err = run(capsys, artifact, photos, "-", photos)
+    assert (code, err) == (0, [])
+    assert [line.split()[1] for line in out] == ["red", "blue", "green", "red", "red", "blue", "green"]
+
+
+def test_a_helper_that_finds_another_model_leaves(artifact: str, tmp_path: Path) -> None:
+    other = color_artifact(tmp_path / "other.edgecnn", size=9)
+    model = open_model(artifact, threads=1)
+    lines = _answers.JsonLines(None, model)
+    for path, stays in ((Path(artifact), True), (other, False), (tmp_path / "none.edgecnn", False)):
+        with side_by_side.Helper(_answers._CHILD, "ort") as helper:
+            helper.tell(_answers.Setup(path, None, "ort", model.manifest, model.session.engine.provider, lines))
+            assert helper.pipe.poll(60)
+            helper.hear()
+            assert helper.ended is not stays
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists() or available_cores() < 2, reason="needs /proc and two cores")
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_helpers_end_with_the_process_that_they_help(artifact: str, photos: Path, ending: signal.Signals) -> None:
+    for number in range(10_000):  # work for long enough
+        os.link(photos / "red.png", photos / f"{number}.png")
+    command = [sys.executable, "-m", "edgecnn", "run", artifact, str(photos)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        helpers = eventually(lambda: children(process.pid))
+        process.send_signal(ending)
+        process.wait(60)
+    assert eventually(lambda: not any(Path(f"/proc/{helper}").exists() for helper in helpers))
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
+
+
+def eventually(found: Callable[[], T]) -> T:
+    """What `found` gives once that is something; fails after a minute."""
+    end = time.monotonic() + 60
+    while not (result := found()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return result

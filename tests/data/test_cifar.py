@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.errors import DataRejected
 from tests.fixtures.collections import cifar_records, pixels, write_tar, write_tree
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgecnn.data import Item, open_collection, split
-from edgecnn.data.collection import evenly
+from edgecnn.data.collection import Item, evenly, open_collection, split
 from edgecnn.errors import DataRejected, InputMissing
 from tests.fixtures.collections import TREE, make_csv_labels, pixels, png, write_tree
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.errors import DataRejected
 from tests.fixtures.collections import TREE, png, write_tree
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.errors import DataRejected
 from tests.fixtures.collections import TREE, png, write_tree
 

@@ -14,8 +14,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from edgecnn.data import open_collection, split
-from edgecnn.data.collection import formats
+from edgecnn.data.collection import formats, open_collection, split
 from edgecnn.device.image import open_image
 from edgecnn.errors import DataRejected, InputMissing
 from tests.fixtures.collections import MAKERS

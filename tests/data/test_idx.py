@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.data.idx import read_idx
 from edgecnn.errors import DataRejected, InputMissing
 from tests.fixtures.collections import idx_bytes, pixels, write_idx

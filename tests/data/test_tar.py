@@ -12,7 +12,7 @@ import tarfile
 
 import pytest
 
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.errors import DataRejected
 from tests.fixtures.collections import TREE, member, png, tar_bytes, write_tar, write_tree
 
@@ -188,7 +188,7 @@ def test_memory_stays_bounded_over_many_members(tmp_path):
         for number in range(40):
             archive.addfile(member(f"cat/{number}.png", size=len(block)), io.BytesIO(block))
     code = (
-        "import resource, sys; from edgecnn.data import open_collection; import edgecnn.data.tar\n"
+        "import resource, sys; from edgecnn.data.collection import open_collection; import edgecnn.data.tar\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "total = sum(len(item.source) for item in open_collection(sys.argv[1]))\n"
         "print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

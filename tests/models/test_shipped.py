@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from edgecnn.artifact.bundle import open_bundle
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.device.model import load
 from edgecnn.device.validate import accuracy, check_golden
 from edgecnn.errors import CheckpointRejected, InputMissing, RecipeError

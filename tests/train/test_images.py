@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edgecnn.artifact.spec import Preprocess
-from edgecnn.data import open_collection
+from edgecnn.data.collection import open_collection
 from edgecnn.device.image import normalize, to_uint8
 from edgecnn.errors import ImageRejected
 from edgecnn.train.images import Images, augment, encode_targets, prepare, training_batches

@@ -16,7 +16,7 @@ from PIL import Image
 
 from edgecnn.artifact.files import write_atomic
 from edgecnn.build.pipeline import Event
-from edgecnn.data import Collection, Item
+from edgecnn.data.collection import Collection, Item
 from edgecnn.report.about import read_about
 from edgecnn.report.card import card
 from edgecnn.report.subject import measure, read_artifact

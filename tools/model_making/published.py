@@ -24,7 +24,7 @@ from edgecnn.artifact.codec import CodecError, decode
 from edgecnn.artifact.files import cache_folder
 from edgecnn.artifact.spec import ModelSpec, Preprocess, make_spec
 from edgecnn.build.pipeline import export
-from edgecnn.data import Collection, Item, open_collection
+from edgecnn.data.collection import Collection, Item, open_collection
 from edgecnn.errors import DownloadFailed, RecipeError
 from edgecnn.train.recipe import tomllib
 from model_making.folders import slug, teller, write_card

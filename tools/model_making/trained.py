@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgecnn.build.pipeline import export
-from edgecnn.data import Collection, Subset, open_collection
+from edgecnn.data.collection import Collection, Subset, open_collection
 from edgecnn.device.model import load
 from edgecnn.errors import InputMissing, RecipeError
 from edgecnn.train.checkpoint import load_checkpoint

@@ -16,7 +16,7 @@ from torch import nn
 from edgecnn.artifact.bundle import open_bundle
 from edgecnn.artifact.spec import ModelSpec, make_spec
 from edgecnn.build.pipeline import export
-from edgecnn.data import Collection, open_collection
+from edgecnn.data.collection import Collection, open_collection
 from edgecnn.errors import InputMissing
 from edgecnn.train.checkpoint import load_checkpoint
 from edgecnn.train.fetch import locate

@@ -55,7 +55,7 @@ def make(name: str, folder: Path) -> None:
     from edgecnn.artifact.bundle import open_bundle
     from edgecnn.artifact.spec import Preprocess, make_spec
     from edgecnn.build.images import batches
-    from edgecnn.data import open_collection
+    from edgecnn.data.collection import open_collection
 
     if (folder / "whole").exists():
         return

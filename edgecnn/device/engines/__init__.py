@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edgecnn.artifact.codec import suggestion
 from edgecnn.device.host import available_cores
 from edgecnn.errors import UsageError
+
+if TYPE_CHECKING:  # numpy takes half of a short start-up, and helpers are started before it
+    from numpy.typing import NDArray
 
 
 class TensorInfo(NamedTuple):
@@ -47,10 +48,6 @@ class Engine(Protocol):
 
     def run_one(self, x: NDArray[Any]) -> NDArray[Any]:
         """The one output for the one input, on the shortest way; the result is the caller's own. Raises UsageError as `run` does."""
-        ...
-
-    def twin(self) -> Engine:
-        """The same loaded graph for another thread, at no cost but its buffers."""
         ...
 
 

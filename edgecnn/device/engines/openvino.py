@@ -138,10 +138,6 @@ class OpenvinoEngine:
         else:  # that it can be run at all is found out now, not at the first image
             self._compile(tuple(tuple(size if isinstance(size, int) else 1 for size in info.shape) for info in self.inputs))
 
-    def twin(self) -> OpenvinoEngine:
-        """See Engine.twin: compiled anew, because a stream of its own is what lets it run beside this one."""
-        return OpenvinoEngine(self._model, self._settings, threads=self.threads)
-
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
         """See Engine.run."""
         names = [info.name for info in self.inputs]

@@ -135,10 +135,6 @@ class OrtEngine:
         self.outputs = tuple(_tensor(value) for value in session.get_outputs())
         self._bound: _Bound | None = None
 
-    def twin(self) -> OrtEngine:
-        """See Engine.twin: onnxruntime's sessions run in several threads at once, buffers don't."""
-        return OrtEngine(self._session, provider=self.provider, threads=self.threads)
-
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
         """See Engine.run."""
         try:
