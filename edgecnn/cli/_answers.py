@@ -128,12 +128,8 @@ def answers(
     model: Model, lines: JsonLines | TextLines, inputs: Iterator[Input], helpers: list[Helper], setup: Setup
 ) -> Iterator[list[tuple[Input, str | Exception]]]:
     """What `answer` gives for each input, in order, some at a time."""
-    work = functools.partial(answer, model, lines)
-    if not helpers:
-        yield from ([(item, work([item])[0])] for item in inputs)
-        return
     from edgecnn.device.side_by_side import in_order
 
     for helper in helpers:
         helper.tell(setup)
-    yield from in_order(inputs, work, helpers=helpers, here=lambda item: item.here)
+    yield from in_order(inputs, functools.partial(answer, model, lines), helpers=helpers, here=lambda item: item.here)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Input(NamedTuple):
-    """One input, not yet read. source: an image's path, or what gives an image's source when it is called, and raises what keeps it from being used;
-    ready: it gives the network's float32 input (1, channels, height, width); title: what messages call it, by default its name; here: no other process
-    can read it."""
+    """One input, not yet read. source: an image's path, or what gives an image's source when called, and raises what keeps it from being used;
+    ready: it gives the network's float32 input (1, channels, height, width); title: what messages call it, by default its name; here: no other
+    process can read it."""
 
     name: str
     source: str | Callable[[], Any]
@@ -106,7 +106,8 @@ class _Part:
 
     def __call__(self) -> NDArray[Any]:
         array = _open_array(self._path) if self._array is None else self._array
-        return array[self._part].copy()
+        copied: NDArray[Any] = array[self._part].copy()
+        return copied
 
     def __reduce__(self) -> tuple[type[_Part], tuple[str, Any]]:
         return _Part, (self._path, self._part)

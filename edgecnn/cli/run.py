@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,16 +102,21 @@ def command(
 
 def _show(some: list[tuple[Input, str | Exception]], failed: _Failures) -> None:
     """A line each, those in a row at once."""
-    for usable, group in groupby(some, key=lambda pair: isinstance(pair[1], str)):
-        if usable:
-            found = [str(line) for _, line in group]
-            put("\n".join(found))
-            failed.done += len(found)
+    lines: list[str] = []
+    for item, found in some:
+        if isinstance(found, str):
+            lines.append(found)
             continue
-        for item, error in group:
-            if not isinstance(error, EdgecnnError):
-                raise error
-            failed.add(item.name, error)
+        if lines:
+            put("\n".join(lines))
+        failed.done += len(lines)
+        lines.clear()
+        if not isinstance(found, EdgecnnError):
+            raise found
+        failed.add(item.name, found)
+    if lines:
+        put("\n".join(lines))
+    failed.done += len(lines)
 
 
 def _watching(folder: str) -> Watch:

@@ -75,8 +75,10 @@ def open_image(source: Source, *, name: str | None = None) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageRejected(f"{shown} has {image.width} x {image.height} pixels, at most 64 megapixels are read; shrink it first.")
             image.load()
-            # what was opened here may be turned itself, which saves a copy; the caller's image may not
-            return ImageOps.exif_transpose(image, in_place=image is not source) or image
+            if image is source:
+                return ImageOps.exif_transpose(image) or image
+            ImageOps.exif_transpose(image, in_place=True)  # without a copy, for it was opened here
+            return image
     except FileNotFoundError:
         raise InputMissing(f"{shown} doesn't exist.") from None
     except IsADirectoryError:

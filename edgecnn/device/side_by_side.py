@@ -1,4 +1,4 @@
-"""Work on many items by this process and helpers beside it, whose results come in order: decoding, resizing and inference of different images overlap.
+"""Work on many items by this process and helpers beside it, whose results come in order: decoding and inference of different images overlap.
 
 Processes rather than threads, which would take turns for Python's own part of the work, and of a small image that is half.
 """
@@ -8,14 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import socket
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -23,9 +20,11 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_PORTION_S, _MOST = 0.03, 24
-"""Work that is handed over at a time: so many seconds, because at the end one process may wait for another as long, and at most so many items, so
-that two portions always fit into a socket's buffer and nobody waits for the other to read."""
+_PORTION_S, _MOST = 0.03, 64
+"""Work that is handed over at a time: so many seconds, because at the end one process may wait for another as long, and at most so many items."""
+
+_LARGEST = 64 << 10
+"""Bytes of a portion that is handed over: two of them fit into a socket's buffer, so that never both sides wait for the other to read."""
 
 _PATIENCE_S = 1.0
 """How long a helper is waited for before its work is done here."""
@@ -43,10 +42,14 @@ class Helper:
 
     def __init__(self, script: Path, *arguments: str) -> None:
         """Raises OSError where no process can be started."""
+        import socket
+        import subprocess
+        from multiprocessing.connection import Connection
+
         ours, theirs = socket.socketpair()
         with ours, theirs:
             command = [sys.executable, str(script), *arguments]
-            self._process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self.pipe = Connection(ours.detach())
         self.ready = False
         self.waiting: deque[_Portion[Any, Any]] = deque()
@@ -69,9 +72,12 @@ class Helper:
         return self.pipe.closed
 
     def tell(self, message: object) -> None:
-        """Raises nothing: a helper that isn't there any more is ended."""
+        """Say this to it; one that isn't there any more is ended."""
+        self.send(_pickled(message))
+
+    def send(self, pickled: bytes) -> None:
         try:
-            self.pipe.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+            self.pipe.send_bytes(pickled)
         except OSError:
             self.end()
 
@@ -82,6 +88,10 @@ class Helper:
         except (OSError, EOFError):
             self.end()
             return None
+
+
+def _pickled(message: object) -> bytes:
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
 
 
 class _Portion(Generic[T, R]):
@@ -100,8 +110,8 @@ def helpers_for(processes: int, script: Path, *arguments: str) -> Iterator[list[
     with contextlib.ExitStack() as stack:
         found: list[Helper] = []
         with contextlib.suppress(OSError):
-            for _ in range(processes - 1 if os.name == "posix" and sys.executable else 0):
-                found.append(stack.enter_context(Helper(script, *arguments)))
+            number = processes - 1 if os.name == "posix" and sys.executable else 0
+            found.extend(stack.enter_context(Helper(script, *arguments)) for _ in range(number))  # those before one that fails stay
         yield found
 
 
@@ -120,22 +130,20 @@ def in_order(
         _collect(helpers, work)
         size = _hand_out(helpers, waiting, rest, size, most, here, work)
         while waiting and waiting[0].results is not None:
-            portion = waiting.popleft()
-            yield list(zip(portion.items, portion.results or (), strict=True))
-        portion = _own(helpers, waiting, rest, size, most)
-        if portion is not None:
-            size = _do(portion, work, size)
+            done = waiting.popleft()
+            yield list(zip(done.items, done.results or (), strict=True))
+        own = _own(helpers, waiting, rest, size, most)
+        if own is not None:
+            size = _do(own, work, size)
         elif not waiting:
             return
-        elif not wait([helper.pipe for helper in helpers if helper.waiting], timeout=_PATIENCE_S):
+        elif not _heard_from([helper for helper in helpers if helper.waiting], _PATIENCE_S):
             _do(waiting[0], work, size)  # whoever has it may be stopped
 
 
 def _collect(helpers: Sequence[Helper], work: Callable[[list[T]], list[R]]) -> None:
     """Take what helpers have sent."""
-    there = {helper.pipe: helper for helper in helpers if not helper.ended}
-    for pipe in wait(list(there), timeout=0) if there else ():
-        helper = there[pipe]  # type: ignore[index]
+    for helper in _heard_from([helper for helper in helpers if not helper.ended], 0):
         found = helper.hear()
         if not helper.ended and not helper.ready:
             helper.ready = True
@@ -143,6 +151,16 @@ def _collect(helpers: Sequence[Helper], work: Callable[[list[T]], list[R]]) -> N
             portion = helper.waiting.popleft()
             if portion.results is None:
                 portion.results = [work([item])[0] if result is None else result for item, result in zip(portion.items, found, strict=True)]
+
+
+def _heard_from(helpers: Sequence[Helper], timeout_s: float) -> list[Helper]:
+    """Those that have sent something, or ended, as soon as one has."""
+    if not helpers:
+        return []
+    from multiprocessing.connection import wait
+
+    ready = wait([helper.pipe for helper in helpers], timeout=timeout_s)
+    return [helper for helper in helpers if helper.pipe in ready]
 
 
 def _hand_out(
@@ -158,11 +176,12 @@ def _hand_out(
     for helper in helpers:
         while helper.ready and not helper.ended and len(helper.waiting) < 2 and len(waiting) < most and (items := list(islice(rest, size))):
             waiting.append(_Portion(items))
-            if any(map(here, items)):
+            pickled = None if any(map(here, items)) else _pickled(items)
+            if pickled is None or len(pickled) > _LARGEST:
                 size = _do(waiting[-1], work, size)
                 continue
             helper.waiting.append(waiting[-1])
-            helper.tell(items)
+            helper.send(pickled)
     return size
 
 
