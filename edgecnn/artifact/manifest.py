@@ -143,6 +143,11 @@ class Report:
         """The device that it was exported for, where one was named."""
         return next((str(name) for stage in self.stages if (name := stage.configuration.get("target"))), None)
 
+    @property
+    def equalized(self) -> bool:
+        """Whether channels were multiplied by factors that cancel out from one layer to the next."""
+        return any(stage.configuration.get("equalize") is True for stage in self.stages)
+
     def to_json(self) -> bytes:
         return canonical_json(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgecnn.artifact.layers import layers
@@ -37,7 +38,7 @@ def compare(a: Side, b: Side, *, answers: Answers | None = None, latency: tuple[
         labels=compare_labels(both[0].labels, both[1].labels) if both else None,
         task=compare_task(*both) if both else None,
         graph=compare_graphs(a.graph, b.graph, nets, found, same_bytes=a.model == b.model),
-        weights=compare_weights(nets, found),
+        weights=replace(compare_weights(nets, found), equalized=(a.equalized, b.equalized)),
         scales=compare_scales(nets, found),
         answers=answers,
         size=_size(a, b),

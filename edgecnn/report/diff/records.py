@@ -107,10 +107,12 @@ class WeightChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightChanges:
-    """rows: tensors that differ, the most first; compared: of how many that both sides have."""
+    """rows: tensors that differ, the most first; compared: of how many that both sides have; equalized: of a and b, whether export multiplied its
+    channels by factors that cancel out from one layer to the next."""
 
     rows: tuple[WeightChange, ...]
     compared: int
+    equalized: tuple[bool, bool] = (False, False)
 
     def __bool__(self) -> bool:
         return bool(self.rows)

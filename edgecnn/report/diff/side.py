@@ -47,6 +47,11 @@ class Side:
             quantization=manifest.quantization if manifest is not None else None,
         )
 
+    @property
+    def equalized(self) -> bool:
+        """See WeightChanges."""
+        return self.report is not None and self.report.equalized
+
     def net(self) -> Net:
         return read_net(self.graph, self.model)
 

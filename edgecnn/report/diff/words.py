@@ -199,7 +199,16 @@ def _weights(found: WeightChanges, most: int) -> Section:
     least = max((row.relative for row in rest if row.relative is not None), default=None)
     said = f"{len(found.rows)} of {found.compared} tensors differ; the change is ||A - B|| / ||A||."
     more = _more(len(rest), f", of at most {percent(least)}" if least is not None else "")
-    return Section(name="weights", sentences=(said,), rows=tuple(shown), right=(2, 3), more=more)
+    return Section(name="weights", sentences=(said, *_equalized(found)), rows=tuple(shown), right=(2, 3), more=more)
+
+
+def _equalized(found: WeightChanges) -> Iterator[str]:
+    whose = [name for name, is_so in zip("AB", found.equalized, strict=True) if is_so]
+    if whose:
+        yield (
+            f"The channels of {' and '.join(whose)} are equalised, so factors that cancel out from one layer to the next are part of the change; "
+            "--data tells whether both decide alike."
+        )
 
 
 def _relative(row: WeightChange) -> str:

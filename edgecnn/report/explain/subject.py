@@ -52,7 +52,7 @@ def open_subject(bundle: Bundle, *, name: str, threads: int | None = None) -> Su
         session=open_session(bundle.graph_source(), spec, threads=threads),
         network=network,
         stages=stages(network),
-        equalized=any(stage.configuration.get("equalize") is True for stage in bundle.report().stages),
+        equalized=bundle.report().equalized,
     )
 
 

@@ -86,3 +86,16 @@ def test_a_percentage_has_three_digits_and_is_never_nothing(share: float) -> Non
 
 def test_values_as_people_write_them() -> None:
     assert [value(found) for found in (None, True, 0.1 + 0.2, 12345, [1, 2.5], "x")] == ["-", "true", "0.3", "12,345", "[1, 2.5]", "x"]
+
+
+def test_equalised_channels_are_said_to_be_part_of_the_change(tmp_path: Path) -> None:
+    a, b = color_artifact(tmp_path / "a.edgecnn"), next((Path(__file__).parents[3] / "models").glob("resnet8-cifar10/*.edgecnn"))
+    for pair, whose in (((a, b), "B"), ((b, a), "A")):
+        found = artifacts(*pair)
+        said = [sentence for section in sections(found, 0) if section.name == "weights" for sentence in section.sentences]
+        assert [sentence for sentence in said if "equalised" in sentence] == [
+            f"The channels of {whose} are equalised, so factors that cancel out from one layer to the next are part of the change; "
+            "--data tells whether both decide alike."
+        ]
+    plain = artifacts(a, tiny_artifact(tmp_path / "b.edgecnn"))
+    assert not any("equalised" in sentence for section in sections(plain, 0) for sentence in section.sentences)
