@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgecnn.cli._inputs import Input
 from edgecnn.cli._options import json_line, shown
-from edgecnn.errors import InputRefused, UsageError
+from edgecnn.errors import EdgecnnError, InputRefused, UsageError
 
 if TYPE_CHECKING:
-    from edgecnn.artifact.manifest import Manifest
     from edgecnn.device.classify import Prediction
     from edgecnn.device.model import Model, Prepared
     from edgecnn.device.side_by_side import Helper
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 _CHILD = Path(__file__).with_name("_answers_child.py")
 
 _MANY, _MEMORY = 16, 256 << 20
-"""Inputs from which helpers are started, which takes as long as hundreds of small images or a few large ones; and memory that there is to be for each
-process: they take a third of that with small models."""
+"""Inputs from which helpers are started, which takes as long as hundreds of small images or a few large ones; and memory that the machine is to have
+for each process, of which one with a small model takes a third."""
 
 _WIDEST = 120
 """Characters that a column leaves room for at most, so that one absurd name doesn't push all others away."""
@@ -66,33 +65,40 @@ class TextLines:
 
 
 class Setup(NamedTuple):
-    """What a helper is to know: the model's file, how it was opened, and what came of that, which must come of it there, too."""
+    """What a helper is to know: the model's file, how it was opened, and the sha256 of its manifest and the provider that it runs on, which must come
+    of it there, too."""
 
     path: Path
     trust_key: Path | None
     engine: str
-    manifest: Manifest
+    manifest: str
     provider: str
     lines: JsonLines | TextLines
 
 
-def answer(model: Model, lines: JsonLines | TextLines, items: list[Input]) -> list[str | Exception]:
+def manifest_digest(model: Model) -> str:
+    """It holds those of the graph and of all else."""
+    import hashlib
+
+    return hashlib.sha256(model.manifest.to_json()).hexdigest()
+
+
+def answer(model: Model, lines: JsonLines | TextLines, items: list[Input]) -> list[str | EdgecnnError]:
     """A line for each input, or the error that keeps it from being used. All are decoded before the network answers any, one after the other: each
     step finds its code and tables in the CPU's caches."""
     found: list[Any] = [_prepared(model, item) for item in items]
-    good = [place for place, result in enumerate(found) if not isinstance(result, Exception)]
+    good = [place for place, result in enumerate(found) if not isinstance(result, EdgecnnError)]
+    made: Sequence[Prediction | EdgecnnError]
     try:
         made = model.predict_prepared([found[place] for place in good], top_k=lines.top_k)
-    except (InputRefused, UsageError) as error:
-        if len(items) > 1:  # which one's it is comes out one by one
-            return [answer(model, lines, [item])[0] for item in items]
-        return [UsageError(f"{items[0].name}: {error}") if isinstance(error, UsageError) else error]
-    for place, prediction in zip(good, made, strict=True):
-        found[place] = lines(prediction)
+    except (InputRefused, UsageError):  # whose it is comes out one by one
+        made = [_predicted(model, found[place], lines.top_k, ready=items[place].ready) for place in good]
+    for place, result in zip(good, made, strict=True):
+        found[place] = result if isinstance(result, EdgecnnError) else lines(result)
     return found
 
 
-def _prepared(model: Model, item: Input) -> Prepared | Exception:
+def _prepared(model: Model, item: Input) -> Prepared | EdgecnnError:
     try:
         if item.ready:
             from edgecnn.device.model import Prepared
@@ -104,6 +110,15 @@ def _prepared(model: Model, item: Input) -> Prepared | Exception:
         return error
 
 
+def _predicted(model: Model, prepared: Prepared, top_k: int, *, ready: bool) -> Prediction | EdgecnnError:
+    try:
+        return model.predict_prepared([prepared], top_k=top_k)[0]
+    except UsageError as error:
+        return UsageError(f"{prepared.name}: {error}") if ready else error
+    except InputRefused as error:
+        return error
+
+
 @contextmanager
 def helped(inputs: Iterator[Input], threads: int | None, *, engine: str) -> Iterator[tuple[Iterator[Input], list[Helper]]]:
     """The inputs, and helpers that are starting where there are enough of them: each loads all that it needs while this process does."""
@@ -112,9 +127,8 @@ def helped(inputs: Iterator[Input], threads: int | None, *, engine: str) -> Iter
     processes = 1
     if len(first) == _MANY:
         from edgecnn.device.engines import allowed_threads
-        from edgecnn.device.host import memory_bytes
 
-        processes = min(allowed_threads(threads), (memory_bytes() or _MEMORY) // _MEMORY)
+        processes = min(allowed_threads(threads), _processes())
     if processes < 2:
         yield inputs, []
         return
@@ -125,11 +139,24 @@ def helped(inputs: Iterator[Input], threads: int | None, *, engine: str) -> Iter
 
 
 def answers(
-    model: Model, lines: JsonLines | TextLines, inputs: Iterator[Input], helpers: list[Helper], setup: Setup
-) -> Iterator[list[tuple[Input, str | Exception]]]:
-    """What `answer` gives for each input, in order, some at a time."""
+    model: Model, lines: JsonLines | TextLines, inputs: Iterator[Input], helpers: Sequence[Helper], setup: Callable[[], Setup]
+) -> Iterator[list[tuple[Input, str | EdgecnnError]]]:
+    """What `answer` gives for each input, in order, some at a time. setup: for the helpers, where there are some."""
     from edgecnn.device.side_by_side import in_order
 
-    for helper in helpers:
-        helper.tell(setup)
-    yield from in_order(inputs, functools.partial(answer, model, lines), helpers=helpers, here=lambda item: item.here)
+    fitting = helpers[: _processes(model.manifest.member("model.onnx").size) - 1]
+    for helper in helpers[len(fitting) :]:
+        helper.end()
+    if fitting:
+        told = setup()
+        for helper in fitting:
+            helper.tell(told)
+    yield from in_order(inputs, functools.partial(answer, model, lines), helpers=fitting, here=lambda item: item.here)
+
+
+def _processes(graph_bytes: int = 0) -> int:
+    """As many as there is memory for: each with a graph of its own, its weights, and those rearranged for the CPU."""
+    from edgecnn.device.host import memory_bytes
+
+    here = memory_bytes()
+    return max(1, here // (_MEMORY + 4 * graph_bytes)) if here is not None else 1

@@ -1,17 +1,17 @@
-"""A helper of `edgecnn run`: `python _answers_child.py ENGINE`, see edgecnn/device/side_by_side.py for what it is told and says."""
+"""A helper of `edgecnn run`: `python -I _answers_child.py PATHS ENGINE`, see edgecnn/device/side_by_side.py for what it is told and says."""
 
 from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__":
+    # before any other import: this folder's files would stand before modules of the standard library
+    sys.path[:] = sys.argv.pop(1).split("\n")
 
 import gc
 import os
 import pickle
 import signal
-import sys
-from pathlib import Path
-
-if __name__ == "__main__":
-    # not this folder, whose files would stand before modules of the standard library
-    sys.path[0] = str(Path(__file__).parents[2])
 
 
 def main(engine: str) -> None:
@@ -19,7 +19,7 @@ def main(engine: str) -> None:
     gc.disable()  # nothing of the start-up is garbage
     from multiprocessing.connection import Connection
 
-    from edgecnn.cli._answers import Setup, answer
+    from edgecnn.cli._answers import Setup, answer, manifest_digest
     from edgecnn.device.engines import engine_module
     from edgecnn.device.model import open_model
 
@@ -28,7 +28,7 @@ def main(engine: str) -> None:
     pipe = Connection(os.dup(0))
     setup: Setup = pickle.loads(pipe.recv_bytes())
     model = open_model(setup.path, threads=1, trust_key=setup.trust_key, engine=setup.engine)
-    if (model.manifest, model.session.engine.provider) != (setup.manifest, setup.provider):
+    if (manifest_digest(model), model.session.engine.provider) != (setup.manifest, setup.provider):
         return  # another file by now
     gc.freeze()
     gc.enable()

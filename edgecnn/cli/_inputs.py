@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from edgecnn.device.stream import MAX_ENCODED_BYTES as MAX_ENCODED_BYTES
@@ -46,7 +46,7 @@ def _find(argument: str) -> Iterator[Input]:
     elif argument.lower().endswith(".npy"):
         yield from _in_array(argument)
     else:
-        yield Input(argument, argument)
+        yield Input(argument or ".", argument or ".")
 
 
 def _fail(error: EdgecnnError) -> NoReturn:
@@ -54,8 +54,6 @@ def _fail(error: EdgecnnError) -> NoReturn:
 
 
 def _read_stdin() -> bytes:
-    from edgecnn.data.collection import MAX_ENCODED_BYTES
-
     data = sys.stdin.buffer.read(MAX_ENCODED_BYTES + 1) if sys.stdin is not None else b""
     if not data:
         raise ImageRejected("standard input is empty; an encoded image was wanted there.")
@@ -105,12 +103,17 @@ class _Part:
         self._path, self._part, self._array = path, part, array
 
     def __call__(self) -> NDArray[Any]:
-        array = _open_array(self._path) if self._array is None else self._array
-        copied: NDArray[Any] = array[self._part].copy()
-        return copied
+        import numpy as np
+
+        return np.array((_kept_open(self._path) if self._array is None else self._array)[self._part])
 
     def __reduce__(self) -> tuple[type[_Part], tuple[str, Any]]:
         return _Part, (self._path, self._part)
+
+
+@lru_cache(maxsize=1)
+def _kept_open(path: str) -> NDArray[Any]:
+    return _open_array(path)
 
 
 def _open_array(path: str) -> NDArray[Any]:

@@ -80,7 +80,7 @@ def require_extra(extra: str) -> Iterator[None]:
 
 
 def put(line: str) -> None:
-    """One line on standard output, at once, so that a reader behind a pipe sees each as it comes.
+    """One line on standard output, or several with newlines between, at once, so that a reader behind a pipe sees them as they come.
 
     Raises OutputNotWritable where it can't be written, e.g. on a full disk; a pipe that was closed stays a BrokenPipeError.
     """

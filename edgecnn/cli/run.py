@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecnn.cli import _complete
-from edgecnn.cli._answers import JsonLines, Setup, TextLines, answers, helped
+from edgecnn.cli._answers import JsonLines, Setup, TextLines, answers, helped, manifest_digest
 from edgecnn.cli._inputs import Input, find_inputs
 from edgecnn.cli._model import located, opened, store_option
 from edgecnn.cli._on import on_option
@@ -65,7 +65,8 @@ def command(
                     (n, channels, height, width), already normalized
       -             one image on standard input
 
-    Many inputs are shared out among as many processes as --threads allows and memory has room for, and answered in their order.
+    16 inputs and more are shared out among as many processes as --threads allows and the machine has memory for, one thread each, and answered in
+    their order.
 
     A multi-label model shows all labels over their thresholds, or "none"; --top adds the next best in brackets. An input that can't be read is
     one line on standard error (with --json on standard output), the others go on, and the exit code is 5; it is 3 when there was none to go on with.
@@ -93,14 +94,18 @@ def command(
             _live(model, watching, stream, top)
             return
         lines = JsonLines(top, model) if as_json else TextLines(top, model, (item.name for item in find_inputs(inputs)))
-        setup = Setup(located(file, store), trust_key, engine, model.manifest, model.session.engine.provider, lines)
         failed = _Failures(as_json=as_json)
+
+        def setup() -> Setup:
+            runs = model.session.engine
+            return Setup(located(file, store), trust_key, runs.name, manifest_digest(model), runs.provider, lines)
+
         for some in answers(model, lines, items, helpers, setup):
             _show(some, failed)
         failed.conclude()
 
 
-def _show(some: list[tuple[Input, str | Exception]], failed: _Failures) -> None:
+def _show(some: list[tuple[Input, str | EdgecnnError]], failed: _Failures) -> None:
     """A line each, those in a row at once."""
     lines: list[str] = []
     for item, found in some:
@@ -111,8 +116,6 @@ def _show(some: list[tuple[Input, str | Exception]], failed: _Failures) -> None:
             put("\n".join(lines))
         failed.done += len(lines)
         lines.clear()
-        if not isinstance(found, EdgecnnError):
-            raise found
         failed.add(item.name, found)
     if lines:
         put("\n".join(lines))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import struct
 import sys
 import time
 from collections import deque
@@ -24,17 +25,18 @@ _PORTION_S, _MOST = 0.03, 64
 """Work that is handed over at a time: so many seconds, because at the end one process may wait for another as long, and at most so many items."""
 
 _LARGEST = 64 << 10
-"""Bytes of a portion that is handed over: two of them fit into a socket's buffer, so that never both sides wait for the other to read."""
+"""Bytes of a portion that is handed over: two of them fit into a socket's buffer on Linux, so that never both sides wait for the other to read."""
 
-_PATIENCE_S = 1.0
-"""How long a helper is waited for before its work is done here."""
+_PATIENCE_S, _MESSAGE_S = 1.0, 5.0
+"""How long a helper is waited for before its work is done here, and how long it may take over one message before it is done without."""
 
 _AHEAD = 8
 """Portions for each process that may wait for an earlier one's results."""
 
 
 class Helper:
-    """Another process for `in_order`: `python script arguments...`, whose standard input is a socket for both directions.
+    """Another process for `in_order`: `python -I script PATHS arguments...`, whose standard input is a socket for both directions; the lines of PATHS
+    are what its sys.path is to be.
 
     It gets pickles: first what `tell` says, which it answers with any message once it is ready, then lists of items, each of which it answers with a
     list of their results, None for an item that it leaves to this process. One that ends early is done without. A context manager, which ends it.
@@ -48,7 +50,9 @@ class Helper:
 
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            command = [sys.executable, str(script), *arguments]
+            for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(_MESSAGE_S), int(_MESSAGE_S % 1 * 1e6)))
+            command = [sys.executable, "-I", str(script), "\n".join(sys.path), *arguments]
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self.pipe = Connection(ours.detach())
         self.ready = False
@@ -109,8 +113,8 @@ def helpers_for(processes: int, script: Path, *arguments: str) -> Iterator[list[
     """Helpers for work by so many processes, of which this is one; fewer where the system has no room for them, or none such."""
     with contextlib.ExitStack() as stack:
         found: list[Helper] = []
-        with contextlib.suppress(OSError):
-            number = processes - 1 if os.name == "posix" and sys.executable else 0
+        with contextlib.suppress(OSError, ImportError):
+            number = processes - 1 if os.name == "posix" and sys.executable and not getattr(sys, "frozen", False) else 0
             found.extend(stack.enter_context(Helper(script, *arguments)) for _ in range(number))  # those before one that fails stay
         yield found
 
@@ -121,7 +125,7 @@ def in_order(
     """Each item with its result of `work`, in order, a portion at a time; helpers do what they can of it meanwhile.
 
     work: of some items, their results, which are not None; here: whether an item can't be given to another process. Results don't depend on the
-    helpers as long as these do the same work. Memory holds some dozen items and results for each process. Whoever stops taking ends nothing but this.
+    helpers as long as these do the same work. Memory holds some hundred items and results for each process. Whoever stops taking ends nothing else.
     """
     rest, size = iter(items), 1
     most = _AHEAD * (1 + len(helpers))
@@ -193,10 +197,12 @@ def _own(helpers: Sequence[Helper], waiting: deque[_Portion[T, R]], rest: Iterat
     orphan = next((portion for portion in left if id(portion) not in given), None)
     if orphan is not None:
         return orphan
-    if len(waiting) < most and (items := list(islice(rest, size))):
+    if len(waiting) >= most:
+        return left[0] if left else None
+    if items := list(islice(rest, size)):
         waiting.append(_Portion(items))
         return waiting[-1]
-    return left[-1] if left and len(waiting) < most else None
+    return left[-1] if left else None
 
 
 def _do(portion: _Portion[T, R], work: Callable[[list[T]], list[R]], size: int) -> int:

@@ -190,6 +190,10 @@ class _Watched:
         return self._engine.provider
 
     @property
+    def name(self) -> str:
+        return self._engine.name
+
+    @property
     def threads(self) -> int:
         return self._engine.threads
 

@@ -1,9 +1,10 @@
-"""A helper for test_side_by_side.py: `python helper_child.py KIND`; see edgecnn/device/side_by_side.py for what it is told and says."""
+"""A helper for test_side_by_side.py: `python -I helper_child.py PATHS KIND`; see edgecnn/device/side_by_side.py for what it is told and says."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import struct
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -23,6 +24,9 @@ def main(kind: str) -> None:
             return
         if kind == "stuck":
             time.sleep(600)
+        if kind == "cut short":
+            os.write(0, struct.pack("!i", 1000) + b"half")
+            time.sleep(600)
         if kind == "leaves some":
             pipe.send([None if item % 3 else (item * setup, os.getpid()) for item in items])
         else:
@@ -30,5 +34,5 @@ def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[2])
     os._exit(0)

@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -230,8 +231,28 @@ def test_references_run_the_graph_as_it_stands(monkeypatch: pytest.MonkeyPatch) 
     assert options_of(monkeypatch).graph_optimization_level == level.ORT_ENABLE_ALL
 
 
-def test_waiting_threads_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert options_of(monkeypatch).get_session_config_entry("session.intra_op.allow_spinning") == "0"
+@pytest.mark.parametrize(
+    ("version", "spins"), [("1.17.0", False), ("1.25.1", False), ("1.26.0", True), ("1.31.1", True), ("2.0", True), ("?", False)]
+)
+def test_waiting_threads_spin_where_that_can_be_bounded(monkeypatch: pytest.MonkeyPatch, version: str, spins: bool) -> None:
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    options = options_of(monkeypatch)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == ("1" if spins else "0")
+    if spins:
+        assert 0 < int(options.get_session_config_entry("session.intra_op.spin_duration_us")) <= 100
+    else:
+        with pytest.raises(RuntimeError):
+            options.get_session_config_entry("session.intra_op.spin_duration_us")
+
+
+@pytest.mark.skipif(host.available_cores() < 2, reason="one core is there, and one thread")
+def test_between_answers_the_threads_take_no_cpu_time() -> None:
+    opened = open_graph(tiny_classifier(), threads=2)
+    for _ in range(20):
+        opened.run_one(draw(1, 3, 8, 8))
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
 
 
 def test_a_process_held_to_one_core_computes_with_one_thread_and_says_nothing() -> None:
@@ -278,6 +299,7 @@ def test_openvino_computes_in_float32_with_the_threads_that_were_asked_for(openv
 def test_openvino_reports_its_import_to_nobody() -> None:
     script = """
 import sys
+import time
 from edgecnn.device.engines import openvino
 openvino.runtime()
 assert "openvino" in sys.modules

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgecnn.device import side_by_side
 from edgecnn.device.side_by_side import Helper, helpers_for, in_order
 
 SCRIPT = Path(__file__).with_name("helper_child.py")
@@ -32,14 +33,14 @@ def slow(items: list[int]) -> list[Result]:
 
 
 @contextlib.contextmanager
-def helping(*kinds: str, wait: bool = True) -> Iterator[list[Helper]]:
+def helping(*kinds: str) -> Iterator[list[Helper]]:
     """Helpers of these kinds, which were told all, and those that will be ready are."""
     with contextlib.ExitStack() as stack:
         helpers = [stack.enter_context(Helper(SCRIPT, kind)) for kind in kinds]
         for helper in helpers:
             helper.tell(TIMES)
         for helper, kind in zip(helpers, kinds, strict=True):
-            if wait and kind not in ("dead", "never ready"):
+            if kind not in ("dead", "never ready"):
                 assert helper.pipe.poll(60)
         yield helpers
 
@@ -62,7 +63,7 @@ def test_results_come_in_the_order_of_the_items(pauses: list[int], kinds: list[s
         time.sleep(sum(pauses[item] for item in items) / 10_000)
         return work(items)
 
-    with helping(*kinds, wait=False) as helpers:
+    with helping(*kinds) as helpers:
         pairs = [pair for some in in_order(range(len(pauses)), call, helpers=helpers, here=lambda item: item in own) for pair in some]
     assert [(item, result[0]) for item, result in pairs] == [(item, item * TIMES) for item in range(len(pauses))]
     assert {result[1] for item, result in pairs if item in own} <= {os.getpid()}
@@ -79,10 +80,11 @@ def test_without_helpers_all_is_done_here() -> None:
     assert {maker for _, maker in results(50, [])} == {os.getpid()}
 
 
-@pytest.mark.parametrize("kind", ["dead", "never ready", "dies", "stuck"])
-def test_a_helper_that_fails_is_done_without(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["dead", "never ready", "dies", "stuck", "cut short"])
+def test_a_helper_that_fails_is_done_without(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "_MESSAGE_S", 0.5)
     with helping(kind) as helpers:
-        found = results(300, helpers)
+        found = results(1000, helpers)
     assert {maker for _, maker in found[-30:]} == {os.getpid()}
 
 
@@ -135,7 +137,7 @@ def test_a_process_that_cannot_be_started_is_done_without(monkeypatch: pytest.Mo
 
 
 def test_the_longest_paths_fit_through() -> None:
-    names = [f"{number:04}".ljust(4095, "x") for number in range(400)]
+    names = [f"{number:04}".ljust(1000, "x") for number in range(2000)] + [f"{number:04}".ljust(4095, "x") for number in range(400)]
 
     def call(items: list[str]) -> list[tuple[str, int]]:
         time.sleep(0.0002 * len(items))
@@ -144,4 +146,13 @@ def test_the_longest_paths_fit_through() -> None:
     with helping("good") as helpers:
         pairs = [pair for some in in_order(names, call, helpers=helpers) for pair in some]
     assert [(item, result[0]) for item, result in pairs] == [(name, name * TIMES) for name in names]
-    assert len({result[1] for _, result in pairs}) == 2
+    assert len({result[1] for _, result in pairs[1000:]}) == 2
+
+
+def test_helpers_that_ended_leave_nothing(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with helping("good", "never ready") as helpers:
+        results(100, helpers)
+        processes = [helper._process for helper in helpers]
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert all(process.returncode is not None for process in processes)

@@ -30,8 +30,11 @@ class TensorInfo(NamedTuple):
 class Engine(Protocol):
     """A loaded graph, ready to run. One thread at a time may use it.
 
-    provider: the execution provider that was really loaded; threads: how many it computes with.
+    name: the engine's own; provider: the execution provider that was really loaded; threads: how many it computes with.
     """
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]: ...

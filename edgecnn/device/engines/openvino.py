@@ -126,7 +126,7 @@ class OpenvinoEngine:
     """A graph compiled by OpenVINO behind the Engine protocol. Where its batch is open each size that comes is compiled for itself, which is
     faster than a form for all; the last few are kept. Not for several threads at once."""
 
-    provider = "OpenVINO CPU"
+    name, provider = "openvino", "OpenVINO CPU"
 
     def __init__(self, model: Any, settings: Mapping[str, Any], *, threads: int) -> None:
         self._model, self._settings, self.threads = model, settings, threads

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CPU = "CPUExecutionProvider"
 _FATAL = 4  # of onnxruntime's severities 0 to 4: what is an error it raises as well, and we say it in our words
 
+_SPIN_US, _SPIN_BOUNDED_SINCE = 50, (1, 26)
+"""Microseconds that a thread spins for its next piece of work, and the onnxruntime that can be told them."""
+
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -51,11 +54,16 @@ def runtime() -> Any:
 
 def _import_fault(error: ImportError) -> str:
     version = installed_runtime() or "of unknown version"
-    release = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    release = _release(version)
     # its own requirements let pip take a newer numpy, and then it says nothing
     if () < release < (1, 19) and int(np.__version__.partition(".")[0]) >= 2:
         return f"{version} was built for numpy 1, and numpy {np.__version__} is installed; run: pip install 'numpy<2'"
     return f"{_first_line(error)}; install it anew, or another version than {version}"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(1, 31) of "1.31.1", () of what has no numbers."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
 
 
 def open_graph(
@@ -93,8 +101,12 @@ def session_options(threads: int, optimize: bool, precise: bool) -> onnxruntime.
     # a number of its own keeps onnxruntime from pinning threads to cores, which warns where a container forbids it
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # waiting threads that spin double the CPU time of a small net, and slow all down where the machine has other work
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # waking a thread takes as long as a layer of a small net, so waiting ones spin for that long; without a bound they would go on while there is
+    # nothing to do, so what can't be bounded doesn't spin
+    bounded = _release(onnxruntime.__version__) >= _SPIN_BOUNDED_SINCE
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(bounded)))
+    if bounded:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
     options.log_severity_level = _FATAL
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
@@ -126,6 +138,8 @@ def _first_line(error: Exception) -> str:
 
 class OrtEngine:
     """An onnxruntime session behind the Engine protocol. Not for several threads at once: `run_one` keeps its buffers."""
+
+    name = "ort"
 
     def __init__(self, session: onnxruntime.InferenceSession, *, provider: str, threads: int) -> None:
         self._session = session

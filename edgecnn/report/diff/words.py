@@ -206,7 +206,7 @@ def _equalized(found: WeightChanges) -> Iterator[str]:
     whose = [name for name, is_so in zip("AB", found.equalized, strict=True) if is_so]
     if whose:
         yield (
-            f"The channels of {' and '.join(whose)} are equalised, so factors that cancel out from one layer to the next are part of the change; "
+            f"The channels of {' and '.join(whose)} are equalised, so factors that cancel out from one layer to the next may be part of the change; "
             "--data tells whether both decide alike."
         )
 

@@ -94,7 +94,7 @@ def test_equalised_channels_are_said_to_be_part_of_the_change(tmp_path: Path) ->
         found = artifacts(*pair)
         said = [sentence for section in sections(found, 0) if section.name == "weights" for sentence in section.sentences]
         assert [sentence for sentence in said if "equalised" in sentence] == [
-            f"The channels of {whose} are equalised, so factors that cancel out from one layer to the next are part of the change; "
+            f"The channels of {whose} are equalised, so factors that cancel out from one layer to the next may be part of the change; "
             "--data tells whether both decide alike."
         ]
     plain = artifacts(a, tiny_artifact(tmp_path / "b.edgecnn"))
