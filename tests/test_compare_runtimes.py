@@ -48,14 +48,16 @@ class Fake:
         return {"runs": runs, "wall_ns": self.ns * runs, "cpu_ns": round(self.ns * runs * self.cores)}
 
 
-def test_bursts_take_turns_and_each_round_starts_with_the_next(tool: Any) -> None:
+def test_bursts_take_turns_in_changing_order(tool: Any) -> None:
     order: list[str] = []
     runners = {name: Fake(name, order, tool.race.Failed, ns=ns) for name, ns in (("a", 1000), ("b", 3000), ("c", 2000))}
     times, out = tool.race.race(runners, seconds=0.1)
     assert out == {}
     assert {name: time.wall for name, time in times.items()} == pytest.approx({"a": 1e-6, "b": 3e-6, "c": 2e-6})
     assert [time.cores for time in times.values()] == pytest.approx([1, 1, 1])
-    assert order[6:15] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
+    rounds = [tuple(order[start : start + 3]) for start in range(6, len(order), 3)]
+    assert all(sorted(some) == ["a", "b", "c"] for some in rounds)
+    assert len(set(rounds)) > 3
 
 
 def test_one_that_fails_on_the_way_drops_out_and_the_others_go_on(tool: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import statistics
 import subprocess
@@ -138,7 +139,8 @@ class Time:
 
 
 def race(runners: Mapping[str, Runner], *, seconds: float) -> tuple[dict[str, Time], dict[str, str]]:
-    """Each runner for about so many seconds, in bursts that take turns, each round starting with the next one; and why some dropped out."""
+    """Each runner for about so many seconds, in bursts that take turns, in another order each round, so that nobody always follows one
+    whose threads still spin; and why some dropped out."""
     sizes: dict[str, int] = {}
     out: dict[str, str] = {}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
@@ -157,10 +159,9 @@ def race(runners: Mapping[str, Runner], *, seconds: float) -> tuple[dict[str, Ti
         if first is not None:
             sizes[name] = max(1, round(BURST_SECONDS / max(first[0], 1e-7)))
     rounds = max(LEAST_BURSTS, round(seconds / BURST_SECONDS))
-    order = list(sizes)
-    for turn in range(rounds):
-        for place in range(len(order)):
-            name = order[(turn + place) % len(order)]
+    shuffled = random.Random(0)
+    for _ in range(rounds):
+        for name in shuffled.sample(list(sizes), len(sizes)):
             taken = burst(name, sizes[name]) if name not in out else None
             if taken is not None:
                 found[name].append(taken)
