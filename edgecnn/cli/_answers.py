@@ -148,7 +148,10 @@ def answers(
     for helper in helpers[len(fitting) :]:
         helper.end()
     if fitting:
-        told = setup()
+        try:
+            told = setup()
+        except EdgecnnError:  # a store that changed since: the model is here, and its file may be gone
+            fitting = ()
         for helper in fitting:
             helper.tell(told)
     yield from in_order(inputs, functools.partial(answer, model, lines), helpers=fitting, here=lambda item: item.here)

@@ -21,12 +21,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgecnn.cli import _answers, main
+from edgecnn.cli import run as run_module
 from edgecnn.cli._inputs import find_inputs
 from edgecnn.device import host, side_by_side
 from edgecnn.device.host import available_cores
 from edgecnn.device.image import to_input
 from edgecnn.device.model import open_model
-from edgecnn.errors import EdgecnnError
+from edgecnn.errors import EdgecnnError, StoreError
 from tests.fixtures.artifacts import COLORS, color_artifact, color_spec, encode, manifest_of, npy, solid
 
 T = TypeVar("T")
@@ -407,6 +408,23 @@ def test_a_model_too_large_for_several_has_no_helpers(
         told.clear()
         code, out, _ = run(capsys, artifact, photos)
         assert (code, len(out), len(told)) == (0, 3, min(processes, available_cores()) - 1)
+
+
+@pytest.mark.skipif(available_cores() < 2, reason="one core is there, and one process")
+def test_a_store_that_changes_meanwhile_costs_the_help_and_not_the_answers(
+    artifact: str, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> Path:
+        raise StoreError("it is gone.")
+
+    started: list[object] = []
+    init = side_by_side.Helper.__init__
+    monkeypatch.setattr(_answers, "_MANY", 2)
+    monkeypatch.setattr(side_by_side.Helper, "__init__", lambda self, *arguments: (started.append(self), init(self, *arguments))[1])
+    monkeypatch.setattr(run_module, "located", gone)
+    code, out, err = run(capsys, artifact, photos)
+    assert (code, len(out), err) == (0, 3, [])
+    assert started
 
 
 def test_a_helper_that_finds_another_model_leaves(artifact: str, tmp_path: Path) -> None:
